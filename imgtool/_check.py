@@ -1,0 +1,49 @@
+"""The boundary: what callers pass is checked and brought to a plain form here, and believed everywhere below."""
+
+import os
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from .errors import ImgtoolError
+
+Array = npt.NDArray[Any]
+
+
+def as_array(values: npt.ArrayLike, name: str) -> Array:
+    """`values` as an ndarray of numbers in native byte order; strides and writability stay as they are."""
+    array = np.asarray(values)
+    if array.dtype.kind not in "biufc":
+        raise ImgtoolError(f"{name} must hold numbers, not {array.dtype}")
+    if array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
+        raise ImgtoolError(f"{name} is {array.dtype}; convert it to float64 or complex128")
+    if not array.dtype.isnative:
+        array = array.astype(array.dtype.newbyteorder("="))
+    return array
+
+
+def thread_count(threads: int | None) -> int:
+    """The number of threads to use: `threads`, or every processor this process may run on."""
+    if threads is None:
+        return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    if isinstance(threads, bool) or int(threads) != threads or threads < 1:
+        raise ImgtoolError(f"threads must be a whole number of at least 1, not {threads!r}")
+    return int(threads)
+
+
+def rounded_to(values: Array, dtype: npt.DTypeLike) -> Array:
+    """`values` (floating point) in `dtype`: integers are rounded half to even and saturated, NaN becomes 0."""
+    dtype = np.dtype(dtype)
+    if dtype.kind == "b":
+        return np.asarray(np.rint(values) > 0)
+    if dtype.kind not in "iu":
+        with np.errstate(over="ignore"):
+            return values.astype(dtype)
+    info = np.iinfo(dtype)
+    whole = np.rint(values.astype(np.float64, copy=False))
+    # The limits of 64-bit integers are no float64 values: clip by comparison, not by conversion.
+    high, low = whole >= float(info.max), whole <= float(info.min)
+    inside = np.where(high | low | np.isnan(whole), 0.0, whole).astype(dtype)
+    inside[high], inside[low] = info.max, info.min
+    return inside
