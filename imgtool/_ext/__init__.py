@@ -4,6 +4,7 @@ IMGTOOL_ISA=base|v3|v4 in the environment chooses a build by hand; it is read on
 """
 
 import os
+from importlib import import_module
 
 from ..errors import ImgtoolError
 from . import cpu
@@ -28,3 +29,18 @@ def _choose() -> str:
 
 
 ISA = _choose()
+
+#: The kernels' names by module, each of which is built once per level.
+KERNELS = {
+    "correlate": (
+        "OUTSIDE_PLANE",
+        "border_table",
+        "correlate_slab_exact",
+        "correlate_slab_f32",
+        "correlate_slab_f64",
+    ),
+}
+
+for _module, _names in KERNELS.items():
+    _build = import_module(f".{_module}_{ISA}", __name__)
+    globals().update({_name: getattr(_build, _name) for _name in _names})
