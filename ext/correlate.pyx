@@ -215,8 +215,8 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
                           bint in_place, Store store, const vector *_) except -1 nogil:
     """Rows [begin, end) of the output; returns how many values were saturated.
 
-    `planes` holds for each plane of the kernel the offset in bytes of the source plane under it, OUTSIDE for one outside
-    of the image. With `in_place` the output is of the accumulator's type: full blocks are written where they belong.
+    `planes` holds for each plane of the kernel the offset in bytes of the source plane under it, OUTSIDE for one beyond
+    the image. With `in_place` the output is of the accumulator's type: full blocks are written where they belong.
     """
     cdef Py_ssize_t begin = task.begin, end = task.end, depth = task.depth, height = task.height, width = task.width
     cdef Py_ssize_t channels = source.channels, row_values = source.width * channels
@@ -254,8 +254,10 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
         edge[left + x] = border_index(source.width + x, source.width, task.border)
     plane = source[0]
     for t in range(depth):
-        plane.height = source.height if planes[t] != OUTSIDE else 0
-        plane.data = source.data + planes[t]
+        if planes[t] == OUTSIDE:
+            plane.height = 0
+        else:
+            plane.height, plane.data = source.height, source.data + planes[t]
         loaded = begin
         for group in range((end - begin + BLOCK_ROWS - 1) // BLOCK_ROWS):
             y = begin + group * BLOCK_ROWS
