@@ -1,0 +1,463 @@
+"""Correlation with large kernels by overlap-save on tiles that live in the cache, with a Fourier transform of our own.
+
+Two real tiles are the real and the imaginary part of one complex tile: the kernel is real in space, so multiplying by its
+spectrum keeps them apart. A tile lies in strips one vector wide, so that transforms down the columns are plain vector
+code; the transforms along the rows run on blocks of rows transposed into the same shape. Forward transforms decimate in
+frequency and inverse ones in time: nothing is ever put back into natural order.
+"""
+
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+                             PyObject_GetBuffer)
+from libc.math cimport cos, pi, sin
+from libc.stdlib cimport free
+from libc.string cimport memset
+
+from border cimport border_index
+from pixels cimport Source, Store, choose_load, choose_store
+
+cdef extern from "simd.h" nogil:
+    enum: VECTOR_BYTES
+    ctypedef float float_vector
+    ctypedef double double_vector
+    void transpose_float(const float_vector *source, float_vector *goal)
+    void transpose_double(const double_vector *source, double_vector *goal)
+
+cdef extern from "stdlib.h" nogil:
+    int posix_memalign(void **memory, size_t alignment, size_t size)
+
+ctypedef fused real:
+    float
+    double
+
+ctypedef fused vector:
+    float_vector
+    double_vector
+
+
+cdef void forward(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
+    """Transform n complex vectors (real, imaginary, real, ...) in place, the result in digit-reversed order."""
+    cdef Py_ssize_t size = n, quarter, j, block
+    cdef vector *a
+    cdef vector *b
+    cdef vector *c
+    cdef vector *d
+    cdef vector sr, si, tr, ti, ur, ui, vr, vi, wr, wi
+    cdef real w1r, w1i, w2r, w2i, w3r, w3i
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        while size > 4:
+            quarter = size // 4
+            for j in range(quarter):
+                w1r, w1i, w2r = twiddles[6 * j], twiddles[6 * j + 1], twiddles[6 * j + 2]
+                w2i, w3r, w3i = twiddles[6 * j + 3], twiddles[6 * j + 4], twiddles[6 * j + 5]
+                for block in range(n // size):
+                    a = x + 2 * (block * size + j)
+                    b = a + 2 * quarter
+                    c = b + 2 * quarter
+                    d = c + 2 * quarter
+                    sr, si = a[0] + c[0], a[1] + c[1]
+                    tr, ti = a[0] - c[0], a[1] - c[1]
+                    ur, ui = b[0] + d[0], b[1] + d[1]
+                    vr, vi = b[1] - d[1], d[0] - b[0]
+                    a[0], a[1] = sr + ur, si + ui
+                    wr, wi = tr + vr, ti + vi
+                    b[0], b[1] = w1r * wr - w1i * wi, w1r * wi + w1i * wr
+                    wr, wi = sr - ur, si - ui
+                    c[0], c[1] = w2r * wr - w2i * wi, w2r * wi + w2i * wr
+                    wr, wi = tr - vr, ti - vi
+                    d[0], d[1] = w3r * wr - w3i * wi, w3r * wi + w3i * wr
+            twiddles += 6 * quarter
+            size = quarter
+        if size == 4:
+            for block in range(n // 4):
+                a = x + 8 * block
+                sr, si = a[0] + a[4], a[1] + a[5]
+                tr, ti = a[0] - a[4], a[1] - a[5]
+                ur, ui = a[2] + a[6], a[3] + a[7]
+                vr, vi = a[3] - a[7], a[6] - a[2]
+                a[0], a[1] = sr + ur, si + ui
+                a[2], a[3] = tr + vr, ti + vi
+                a[4], a[5] = sr - ur, si - ui
+                a[6], a[7] = tr - vr, ti - vi
+        else:
+            for block in range(n // 2):
+                a = x + 4 * block
+                sr, si = a[0] + a[2], a[1] + a[3]
+                tr, ti = a[0] - a[2], a[1] - a[3]
+                a[0], a[1] = sr, si
+                a[2], a[3] = tr, ti
+
+
+cdef void inverse(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
+    """Undo `forward`, but for the factor n; `twiddles` are the same."""
+    cdef Py_ssize_t size, quarter, j, block
+    cdef vector *a
+    cdef vector *b
+    cdef vector *c
+    cdef vector *d
+    cdef vector sr, si, tr, ti, ur, ui, vr, vi, br, bi, cr, ci, dr, di
+    cdef real w1r, w1i, w2r, w2i, w3r, w3i
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        size = n
+        while size > 4:
+            twiddles += 6 * (size // 4)
+            size //= 4
+        if size == 4:
+            for block in range(n // 4):
+                a = x + 8 * block
+                sr, si = a[0] + a[4], a[1] + a[5]
+                tr, ti = a[0] - a[4], a[1] - a[5]
+                ur, ui = a[2] + a[6], a[3] + a[7]
+                vr, vi = a[7] - a[3], a[2] - a[6]
+                a[0], a[1] = sr + ur, si + ui
+                a[2], a[3] = tr + vr, ti + vi
+                a[4], a[5] = sr - ur, si - ui
+                a[6], a[7] = tr - vr, ti - vi
+        else:
+            for block in range(n // 2):
+                a = x + 4 * block
+                sr, si = a[0] + a[2], a[1] + a[3]
+                tr, ti = a[0] - a[2], a[1] - a[3]
+                a[0], a[1] = sr, si
+                a[2], a[3] = tr, ti
+        while size < n:
+            quarter = size
+            size *= 4
+            twiddles -= 6 * quarter
+            for j in range(quarter):
+                w1r, w1i, w2r = twiddles[6 * j], twiddles[6 * j + 1], twiddles[6 * j + 2]
+                w2i, w3r, w3i = twiddles[6 * j + 3], twiddles[6 * j + 4], twiddles[6 * j + 5]
+                for block in range(n // size):
+                    a = x + 2 * (block * size + j)
+                    b = a + 2 * quarter
+                    c = b + 2 * quarter
+                    d = c + 2 * quarter
+                    br, bi = w1r * b[0] + w1i * b[1], w1r * b[1] - w1i * b[0]
+                    cr, ci = w2r * c[0] + w2i * c[1], w2r * c[1] - w2i * c[0]
+                    dr, di = w3r * d[0] + w3i * d[1], w3r * d[1] - w3i * d[0]
+                    sr, si = a[0] + cr, a[1] + ci
+                    tr, ti = a[0] - cr, a[1] - ci
+                    ur, ui = br + dr, bi + di
+                    vr, vi = di - bi, br - dr
+                    a[0], a[1] = sr + ur, si + ui
+                    b[0], b[1] = tr + vr, ti + vi
+                    c[0], c[1] = sr - ur, si - ui
+                    d[0], d[1] = tr - vr, ti - vi
+
+
+cdef void fill_twiddles(real *twiddles, Py_ssize_t n) noexcept nogil:
+    """exp(-2 pi i j k / size) for k = 1, 2, 3, all j, and each size from n down to the last above 4."""
+    cdef Py_ssize_t size = n, j, k
+    cdef double angle
+    while size > 4:
+        for j in range(size // 4):
+            for k in range(1, 4):
+                angle = -2 * pi * j * k / size
+                twiddles[0] = <real>cos(angle)
+                twiddles[1] = <real>sin(angle)
+                twiddles += 2
+        size //= 4
+
+
+cdef inline void transpose(const vector *source, vector *goal) noexcept nogil:
+    """Transpose a square of one vector's lanes; both lie in every second vector."""
+    if vector is float_vector:
+        transpose_float(source, goal)
+    else:
+        transpose_double(source, goal)
+
+
+cdef void transform_rows(const vector *tile, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t group, const real *twiddles,
+                         vector *rows) noexcept nogil:
+    """Transform one group of rows, as many as a vector has lanes, into `rows`: n complex vectors across the rows."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), s
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        for s in range(n // lanes):
+            transpose(tile + s * stride + 2 * group * lanes, rows + 2 * s * lanes)
+            transpose(tile + s * stride + 2 * group * lanes + 1, rows + 2 * s * lanes + 1)
+        forward(rows, n, twiddles)
+
+
+cdef void filter_tile(vector *tile, Py_ssize_t stride, Py_ssize_t n, const vector *spectrum, const real *twiddles,
+                      vector *rows) noexcept nogil:
+    """Replace a complex tile of n x n by its circular convolution with the kernel of this spectrum."""
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    cdef Py_ssize_t strips = n // lanes, s, g, i
+    cdef const vector *gain
+    cdef vector xr, xi
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        for s in range(strips):
+            forward(tile + s * stride, n, twiddles)
+        for g in range(strips):
+            transform_rows(tile, stride, n, g, twiddles, rows)
+            gain = spectrum + 2 * g * n
+            for i in range(n):
+                xr, xi = rows[2 * i], rows[2 * i + 1]
+                rows[2 * i] = gain[2 * i] * xr - gain[2 * i + 1] * xi
+                rows[2 * i + 1] = gain[2 * i] * xi + gain[2 * i + 1] * xr
+            inverse(rows, n, twiddles)
+            for s in range(strips):
+                transpose(rows + 2 * s * lanes, tile + s * stride + 2 * g * lanes)
+                transpose(rows + 2 * s * lanes + 1, tile + s * stride + 2 * g * lanes + 1)
+        for s in range(strips):
+            inverse(tile + s * stride, n, twiddles)
+
+
+cdef inline Py_ssize_t strip_stride(Py_ssize_t n) noexcept nogil:
+    """Vectors from strip to strip: no power of two, or the strips would share their cache lines' places."""
+    return 2 * n + 4
+
+
+cdef class Spectrum:
+    """The spectrum of a kernel on tiles of n x n, in float32 or float64, as `filter_tile` needs it.
+
+    kernel: rows x columns, as it is laid on the image without flipping, each side at most n; n: a power of two, 32 to 4096.
+    """
+
+    cdef readonly Py_ssize_t n, height, width
+    cdef readonly bint single
+    cdef void *values  # 2 * n * n numbers
+    cdef void *twiddles
+
+    def __cinit__(self, const double[:, ::1] kernel, Py_ssize_t n, bint single):
+        if n < 32 or n > 4096 or n & (n - 1) or not 0 < kernel.shape[0] <= n or not 0 < kernel.shape[1] <= n:
+            raise ValueError("the tile must be a power of two from 32 to 4096 and hold the kernel")
+        self.n, self.height, self.width, self.single = n, kernel.shape[0], kernel.shape[1], single
+        cdef size_t size = 4 if single else 8
+        self.values = allocate(2 * n * n * size)
+        self.twiddles = allocate(4 * n * size)
+        if single:
+            fill_spectrum(self, kernel, <float *>self.values, <float *>self.twiddles, <float_vector *>NULL)
+        else:
+            fill_spectrum(self, kernel, <double *>self.values, <double *>self.twiddles, <double_vector *>NULL)
+
+    def __dealloc__(self):
+        free(self.values)
+        free(self.twiddles)
+
+
+cdef void *allocate(size_t size) except NULL:
+    """Zeroed memory on a cache line's border."""
+    cdef void *memory = NULL
+    if posix_memalign(&memory, 64, size):
+        raise MemoryError()
+    memset(memory, 0, size)
+    return memory
+
+
+cdef int fill_spectrum(Spectrum plan, const double[:, ::1] kernel, real *values, real *twiddles,
+                       const vector *_) except -1:
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), n = plan.n, stride = strip_stride(n), y, x, ty, tx, g, s
+    cdef real *tile = <real *>allocate(n // lanes * stride * VECTOR_BYTES)
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        with nogil:
+            fill_twiddles(twiddles, n)
+            for y in range(plan.height):
+                for x in range(plan.width):
+                    # At minus its place, so that the circular convolution is a correlation, complete from 0 on.
+                    ty, tx = (n - y) % n, (n - x) % n
+                    tile[(tx // lanes * stride + 2 * ty) * lanes + tx % lanes] = <real>(kernel[y, x] / (n * n))
+            for s in range(n // lanes):
+                forward(<vector *>tile + s * stride, n, twiddles)
+            for g in range(n // lanes):
+                transform_rows(<vector *>tile, stride, n, g, twiddles, <vector *>values + 2 * g * n)
+    free(tile)
+    return 0
+
+
+cdef struct Tiles:  # a grid over one channel after the other; neighbours in this order make a pair
+    Py_ssize_t step_y, step_x  # of a tile's output
+    Py_ssize_t across, per_channel, count
+
+
+cdef Tiles tiles_of(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels):
+    cdef Tiles tiles
+    tiles.step_y, tiles.step_x = plan.n - plan.height + 1, plan.n - plan.width + 1
+    tiles.across = (width + tiles.step_x - 1) // tiles.step_x
+    tiles.per_channel = (height + tiles.step_y - 1) // tiles.step_y * tiles.across
+    tiles.count = tiles.per_channel * channels
+    return tiles
+
+
+cdef double load_tile(const Source *source, Py_ssize_t channel, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows,
+                      Py_ssize_t columns, int border, real outside, Py_ssize_t stride, Py_ssize_t n, real *row,
+                      real *tile, bint careful, const vector *_) noexcept nogil:
+    """Read rows x columns pixels from (y, x) on, which may lie outside, into one part of a tile; the rest is 0.
+
+    Returns how many times the mean square of the tile exceeds that of its faintest row that is not all 0: NaN or infinite
+    where a number is, or where squares overflow. 0 unless `careful`.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    cdef Py_ssize_t first = 0 if x > 0 else smaller(-x, columns)  # the columns [first, last) lie inside
+    cdef Py_ssize_t last = columns if x + columns <= source.width else larger(source.width - x, first)
+    cdef Py_ssize_t r, c, s, at
+    cdef const char *line
+    cdef const char *pixels = source.data + channel * source.channel_stride
+    cdef double energy, total = 0, faintest = 0
+    cdef vector squares, v
+    for c in range(columns, n):
+        row[c] = 0
+    for r in range(n):
+        at = border_index(y + r, source.height, border) if r < rows else -1
+        if at < 0:
+            for c in range(columns):
+                row[c] = outside if r < rows else 0
+        else:
+            line = pixels + at * source.row_stride
+            source.load(line + (x + first) * source.pixel_stride, last - first, 1, source.pixel_stride,
+                        source.channel_stride, row + first)
+            for c in range(columns - (last - first)):
+                s = c if c < first else c + last - first
+                at = border_index(x + s, source.width, border)
+                if at < 0:
+                    row[s] = outside
+                else:
+                    source.load(line + at * source.pixel_stride, 1, 1, source.pixel_stride, source.channel_stride, row + s)
+        if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+            for s in range(n // lanes):
+                (<vector *>tile + s * stride + 2 * r)[0] = (<vector *>row)[s]
+            if careful:
+                v = (<vector *>row)[0]
+                squares = v * v
+                for s in range(1, n // lanes):
+                    v = (<vector *>row)[s]
+                    squares += v * v
+                energy = 0
+                for s in range(lanes):
+                    energy += (<real *>&squares)[s]
+                total += energy
+                if energy > 0 and (faintest == 0 or energy < faintest):
+                    faintest = energy
+    if not careful or total == 0:
+        return 0
+    return total / (n * faintest)
+
+
+cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles *tiles, int border,
+                                const double *outside, Py_ssize_t begin, Py_ssize_t end, char *out,
+                                Py_ssize_t itemsize, Store store, double contrast, unsigned char *poor,
+                                real *memory, const vector *_) noexcept nogil:
+    """Tile pairs [begin, end); returns how many values were saturated.
+
+    A pair with more contrast between rows than allowed, or numbers that are not finite, is left out and marked in `poor`.
+    """
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), n = plan.n, stride = strip_stride(n)
+    cdef Py_ssize_t channels = source.channels, pair, part, index, channel, y, x, rows, columns, r, s, saturated = 0
+    cdef real *work = memory + n // lanes * stride * lanes
+    cdef real *row = work + 2 * n * lanes
+    cdef bint good
+    cdef double ratio
+    for pair in range(begin, end):
+        good = True
+        for part in range(2):
+            index = 2 * pair + part
+            if index >= tiles.count:
+                for s in range(n // lanes):
+                    for r in range(n * lanes):
+                        memory[s * stride * lanes + r // lanes * 2 * lanes + lanes + r % lanes] = 0
+                continue
+            channel = index // tiles.per_channel
+            y = index % tiles.per_channel // tiles.across * tiles.step_y
+            x = index % tiles.across * tiles.step_x
+            rows = smaller(tiles.step_y, source.height - y) + plan.height - 1
+            columns = smaller(tiles.step_x, source.width - x) + plan.width - 1
+            ratio = load_tile(source, channel, y - plan.height // 2, x - plan.width // 2, rows, columns, border,
+                              <real>outside[channel], stride, n, row, memory + part * lanes, contrast > 0, _)
+            good = good and ratio <= contrast
+        if not good:
+            poor[pair - begin] = 1
+            continue
+        filter_tile(<vector *>memory, stride, n, <vector *>plan.values, <real *>plan.twiddles, <vector *>work)
+        for part in range(2):
+            index = 2 * pair + part
+            if index >= tiles.count:
+                continue
+            channel = index // tiles.per_channel
+            y = index % tiles.per_channel // tiles.across * tiles.step_y
+            x = index % tiles.across * tiles.step_x
+            columns = smaller(tiles.step_x, source.width - x)
+            for r in range(smaller(tiles.step_y, source.height - y)):
+                if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+                    for s in range((columns + lanes - 1) // lanes):
+                        (<vector *>row)[s] = (<vector *>memory + s * stride + 2 * r + part)[0]
+                saturated += store(row, columns, out + (((y + r) * source.width + x) * channels + channel) * itemsize,
+                                   channels)
+    return saturated
+
+
+def pair_count(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels):
+    """The number of tile pairs that cover an image."""
+    return (tiles_of(plan, height, width, channels).count + 1) // 2
+
+
+def tile_of(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels, Py_ssize_t index):
+    """The channel, the first row and column, and the rows and columns of the output of one tile."""
+    cdef Tiles tiles = tiles_of(plan, height, width, channels)
+    y = index % tiles.per_channel // tiles.across * tiles.step_y
+    x = index % tiles.across * tiles.step_x
+    return (index // tiles.per_channel, y, x, smaller(tiles.step_y, height - y), smaller(tiles.step_x, width - x))
+
+
+def correlate_tiles(Spectrum plan, source, out, int border, const double[::1] outside, double contrast,
+                    Py_ssize_t begin, Py_ssize_t end):
+    """Tile pairs [begin, end) of `out`; returns how many values were saturated and the list of pairs left out.
+
+    source, out, border, outside: as for correlate_slab_f32. contrast: the largest ratio of a tile's mean square to that of
+    its faintest row that is not all 0 at which a pair is worked on; pairs with numbers that are not finite are left out in
+    any case. 0 takes every pair as it is, which is right for integers.
+    """
+    cdef Py_buffer pixels, result
+    cdef Source plane
+    cdef Store store
+    cdef Tiles tiles
+    cdef Py_ssize_t saturated
+    cdef void *memory
+    cdef unsigned char *poor
+    cdef Py_ssize_t size = strip_stride(plan.n) * plan.n * (4 if plan.single else 8) + 4 * VECTOR_BYTES * plan.n
+    PyObject_GetBuffer(source, &pixels, PyBUF_FORMAT | PyBUF_STRIDES)
+    try:
+        PyObject_GetBuffer(out, &result, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        try:
+            if pixels.ndim != 3 or result.ndim != 3 or outside.shape[0] != pixels.shape[2]:
+                raise ValueError("source and out must be rows x columns x channels, with one border value per channel")
+            for axis in range(3):
+                if pixels.shape[axis] != result.shape[axis]:
+                    raise ValueError("source and out must have one shape")
+            plane.data = <const char *>pixels.buf
+            plane.height, plane.width, plane.channels = pixels.shape[0], pixels.shape[1], pixels.shape[2]
+            plane.row_stride, plane.pixel_stride = pixels.strides[0], pixels.strides[1]
+            plane.channel_stride = pixels.strides[2]
+            tiles = tiles_of(plan, plane.height, plane.width, plane.channels)
+            if not 0 <= begin <= end <= (tiles.count + 1) // 2:
+                raise ValueError("there are no such tile pairs")
+            if plan.single:
+                plane.load = choose_load(&pixels, <float *>NULL)
+                store = choose_store(&result, <float *>NULL)
+            else:
+                plane.load = choose_load(&pixels, <double *>NULL)
+                store = choose_store(&result, <double *>NULL)
+            memory = allocate(size + end - begin)
+            poor = <unsigned char *>memory + size
+            with nogil:
+                if plan.single:
+                    saturated = correlate_pairs(&plane, plan, &tiles, border, &outside[0], begin, end, <char *>result.buf,
+                                                result.itemsize, store, contrast, poor, <float *>memory,
+                                                <float_vector *>NULL)
+                else:
+                    saturated = correlate_pairs(&plane, plan, &tiles, border, &outside[0], begin, end, <char *>result.buf,
+                                                result.itemsize, store, contrast, poor, <double *>memory,
+                                                <double_vector *>NULL)
+            left_out = [begin + i for i in range(end - begin) if poor[i]]
+            free(memory)
+            return saturated, left_out
+        finally:
+            PyBuffer_Release(&result)
+    finally:
+        PyBuffer_Release(&pixels)

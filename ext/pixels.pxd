@@ -1,0 +1,128 @@
+"""Reading and writing rows of any number type: the door between images and the kernels' accumulators."""
+
+from cpython.buffer cimport Py_buffer
+from libc.math cimport rint, rintf
+from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+cdef extern from "simd.h" nogil:
+    ctypedef long long wide
+
+ctypedef fused real:
+    float
+    double
+    wide
+
+ctypedef fused element:
+    uint8_t
+    int8_t
+    uint16_t
+    int16_t
+    uint32_t
+    int32_t
+    uint64_t
+    int64_t
+    float
+    double
+
+ctypedef void (*Load)(const char *, Py_ssize_t, Py_ssize_t, Py_ssize_t, Py_ssize_t, void *) noexcept nogil
+ctypedef Py_ssize_t (*Store)(const void *, Py_ssize_t, void *, Py_ssize_t) noexcept nogil
+
+cdef struct Source:
+    const char *data
+    Py_ssize_t height, width, channels
+    Py_ssize_t row_stride, pixel_stride, channel_stride
+    Load load
+
+cdef inline void load_row(const element *source, Py_ssize_t width, Py_ssize_t channels, Py_ssize_t pixel_stride,
+                   Py_ssize_t channel_stride, real *row) noexcept nogil:
+    """Convert one row of `width` pixels of `channels` values, strides in bytes."""
+    cdef Py_ssize_t x, c
+    if channel_stride == sizeof(element) and pixel_stride == channels * channel_stride:
+        for x in range(width * channels):
+            row[x] = <real>source[x]
+    else:
+        for x in range(width):
+            for c in range(channels):
+                row[x * channels + c] = <real>(
+                    <const element *>(<const char *>source + x * pixel_stride + c * channel_stride))[0]
+
+
+cdef inline Py_ssize_t store_values(const real *values, Py_ssize_t count, element *out, Py_ssize_t step) noexcept nogil:
+    """Round half to even and saturate into an integer type, NaN as 0; returns how many values were saturated."""
+    cdef Py_ssize_t i, saturated = 0
+    cdef real v, low, high
+    if element is float or element is double:
+        for i in range(count):
+            out[i * step] = <element>values[i]
+        return 0
+    else:
+        if element is uint8_t or element is uint16_t or element is uint32_t or element is uint64_t:
+            low = 0
+            high = <real>(<element>-1)
+        else:
+            high = <real>((<uint64_t>1 << (8 * sizeof(element) - 1)) - 1)
+            low = -high - 1
+        if real is wide:
+            for i in range(count):
+                v = values[i]
+                saturated += v < low or v > high
+                out[i * step] = <element>(low if v < low else high if v > high else v)
+        elif element is uint64_t or element is int64_t:
+            # `high` is no floating point number here but was rounded up, to one that no longer fits.
+            for i in range(count):
+                v = rint(values[i])
+                saturated += v < low or v >= high
+                if v >= high:
+                    out[i * step] = <element>-1 if element is uint64_t else <element>0x7FFFFFFFFFFFFFFF
+                elif v < low:
+                    out[i * step] = <element>low
+                else:
+                    out[i * step] = <element>v if v == v else 0
+        else:
+            for i in range(count):
+                v = rintf(values[i]) if real is float else rint(values[i])
+                saturated += (v < low) | (v > high)
+                v = v if v == v else 0
+                v = v if v > low else low
+                v = v if v < high else high
+                out[i * step] = <element>v
+        return saturated
+
+
+cdef inline Py_ssize_t store_row(const real *values, Py_ssize_t count, element *out, Py_ssize_t step) noexcept nogil:
+    """Store neighbouring values `step` apart; the usual step of 1 is vectorised."""
+    if step == 1:
+        return store_values(values, count, out, 1)
+    return store_values(values, count, out, step)
+
+
+cdef inline Load choose_load(const Py_buffer *view, const real *_) except NULL:
+    cdef Py_ssize_t size = view.itemsize
+    kind = chr(view.format[0])
+    if kind == "f":
+        return <Load>load_row[float, real]
+    if kind == "d":
+        return <Load>load_row[double, real]
+    if kind in "?BHILQ":
+        return (<Load>load_row[uint8_t, real] if size == 1 else <Load>load_row[uint16_t, real] if size == 2
+                else <Load>load_row[uint32_t, real] if size == 4 else <Load>load_row[uint64_t, real])
+    if kind in "bhilq":
+        return (<Load>load_row[int8_t, real] if size == 1 else <Load>load_row[int16_t, real] if size == 2
+                else <Load>load_row[int32_t, real] if size == 4 else <Load>load_row[int64_t, real])
+    raise TypeError(f"no kernel reads {kind!r}")
+
+
+cdef inline Store choose_store(const Py_buffer *view, const real *_) except NULL:
+    cdef Py_ssize_t size = view.itemsize
+    kind = chr(view.format[0])
+    if kind == "f":
+        return <Store>store_row[real, float]
+    if kind == "d":
+        return <Store>store_row[real, double]
+    if kind in "BHILQ":
+        return (<Store>store_row[real, uint8_t] if size == 1 else <Store>store_row[real, uint16_t] if size == 2
+                else <Store>store_row[real, uint32_t] if size == 4 else <Store>store_row[real, uint64_t])
+    if kind in "bhilq":
+        return (<Store>store_row[real, int8_t] if size == 1 else <Store>store_row[real, int16_t] if size == 2
+                else <Store>store_row[real, int32_t] if size == 4 else <Store>store_row[real, int64_t])
+    raise TypeError(f"no kernel writes {kind!r}")
