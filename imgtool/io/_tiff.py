@@ -1,0 +1,179 @@
+"""TIFF through tifffile, which keeps every depth; libtiff (by way of Pillow) where tifffile has no decoder."""
+
+import logging
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import ImgtoolError
+from . import _pillow
+from ._exif import ORIENTATION, orientation_of
+from ._image import Array, Image, Info, Metadata, Source, layout
+
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 0, 1, 2, 3, 4, 5, 6, 32803, 34892
+_COLOURS = {_RGB: 3, _YCBCR: 3, _LINEAR_RAW: 3, _CMYK: 4}
+_READABLE = {_MINISWHITE, _MINISBLACK, _PALETTE, _MASK, _CFA, *_COLOURS}
+_OLD_JPEG, _JPEG = 6, 7
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_XMP, _DESCRIPTION, _ICC, _X, _Y, _UNIT = 700, 270, 34675, 282, 283, 296
+_UNITS = {1: "none", 2: "inch", 3: "cm"}
+# Classic TIFF counts bytes in 32 bits; the margin is for its directories.
+_BIG = (1 << 32) - (1 << 25)
+
+
+def _tifffile() -> Any:
+    import tifffile
+
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:  # or its remarks on odd files go to stderr in a program that has set up no logging
+        logger.addHandler(logging.NullHandler())
+    return tifffile
+
+
+def open_image(stream: BinaryIO, _format: str) -> Source:
+    """The header and metadata of a TIFF stream."""
+    file = _tifffile().TiffFile(stream)
+    # A reduced copy of an image (bit 0 of NewSubfileType) is no page of its own.
+    pages = [page for page in file.pages if not page.subfiletype & 1]
+    if not pages:
+        raise ImgtoolError("the TIFF file holds no image")
+    first = pages[0]
+    if any(_kind(page) != _kind(first) for page in pages):
+        sizes = " and ".join(sorted({f"{page.imagewidth} x {page.imagelength} {page.dtype}" for page in pages})[:3])
+        raise ImgtoolError(f"the pages of the TIFF file differ ({sizes}); split it with tiffsplit")
+    if first.photometric not in _READABLE:
+        raise ImgtoolError(f"TIFF images of the kind {_name(first.photometric)} are not supported; convert it to RGB")
+    subsampled = (
+        first.photometric == _YCBCR and first.compression != _JPEG and tuple(first.subsampling or (1, 1)) != (1, 1)
+    )
+    if first.compression == _OLD_JPEG or subsampled:
+        return _by_libtiff(stream, len(pages), _metadata(first))
+    if first.dtype is None or first.dtype.kind not in "biufc":
+        raise ImgtoolError(f"TIFF samples of {first.bitspersample} bits are not supported; convert it to 8 or 16 bits")
+
+    separate, depth, height, width, contiguous = first.shaped
+    samples = separate * contiguous
+    extras = first.extrasamples if samples > _COLOURS.get(first.photometric, 1) else ()
+    alpha = bool(extras) and extras[-1] in (_ASSOCIATED, _UNASSOCIATED)
+    if first.photometric == _PALETTE and (samples > 1 or first.colormap is None):
+        raise ImgtoolError("TIFF images with a palette and further samples are not supported; convert it to RGB")
+    # ImageJ stores a stack of more than 4 GiB as one page and a note about what follows it.
+    hidden = file.series[0] if len(pages) == 1 and (file.is_imagej or file.is_shaped) else None
+    count = hidden.size // first.size if hidden is not None and hidden.size > first.size else len(pages) * depth
+    channels = 3 if first.photometric == _PALETTE else samples
+    shape, channel_axis = layout(height, width, channels, count)
+    dtype = np.dtype("uint8") if first.photometric == _PALETTE else first.dtype.newbyteorder("=")
+    info = Info("TIFF", shape, dtype, channel_axis, count, alpha)
+
+    def decode() -> Array:
+        if count != len(pages) * depth:
+            blocks = [hidden.asarray().reshape(-1, *first.shaped)]
+        else:
+            blocks = [page.asarray(maxworkers=1).reshape(1, *first.shaped) for page in pages]
+        out = np.empty((count, height, width, channels), dtype)
+        for start, block in enumerate(blocks):
+            planes = np.moveaxis(block, 1, 4).reshape(-1, height, width, samples)
+            out[start * len(planes) : (start + 1) * len(planes)] = _as_light(first, planes)
+        if alpha and extras[-1] == _ASSOCIATED:
+            _unmultiply(out)
+        return out.reshape(shape)
+
+    metadata = _metadata(first)
+    if first.photometric == _CMYK:
+        metadata["mode"] = "CMYK"
+    if alpha != (channels in (2, 4)):
+        metadata["alpha"] = alpha
+    return Source(info, metadata, decode)
+
+
+def _kind(page: Any) -> tuple[Any, ...]:
+    return (page.shaped, page.dtype, page.photometric, page.bitspersample, page.extrasamples)
+
+
+def _name(photometric: Any) -> str:
+    return str(getattr(photometric, "name", photometric))
+
+
+def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:
+    """Old-style JPEG, and subsampled colour without JPEG, which tifffile does not decode."""
+    if pages > 1:
+        raise ImgtoolError("several pages of JPEG-in-TIFF of the old style are not supported; split it with tiffsplit")
+    stream.seek(0)
+    source = _pillow.open_image(stream, "TIFF")
+    return Source(source.info, metadata, source.decode)
+
+
+def _as_light(page: Any, planes: Array) -> Array:
+    """Samples such that 0 is dark: palettes applied, white-is-zero inverted, less than 8 bits spread over 8."""
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else planes.dtype.itemsize * 8
+    if page.photometric == _PALETTE:
+        table = np.asarray(page.colormap)
+        # Some writers store 8-bit values where the standard wants 16-bit ones.
+        table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+        return np.moveaxis(table[:, planes[..., 0].astype(np.intp)], 0, -1)
+    if planes.dtype == bool:
+        return ~planes if page.photometric == _MINISWHITE else planes
+    if planes.dtype.kind != "u":
+        return planes
+    full = (1 << bits) - 1
+    if page.photometric == _MINISWHITE:
+        planes = planes.dtype.type(full) - planes
+    if bits < 8:
+        planes = (planes.astype(np.uint16) * 255 + full // 2) // full
+    return planes
+
+
+def _unmultiply(data: Array) -> None:
+    """Colour that was stored times opacity, as it is everywhere else: on its own."""
+    full = np.iinfo(data.dtype).max if data.dtype.kind in "iu" else 1.0
+    for page in data:
+        alpha = page[..., -1:].astype(np.float64) / full
+        with np.errstate(divide="ignore", invalid="ignore"):
+            colour = np.where(alpha > 0, page[..., :-1] / alpha, 0)
+        page[..., :-1] = np.rint(np.minimum(colour, full)) if data.dtype.kind in "iu" else colour
+
+
+def _metadata(page: Any) -> Metadata:
+    found: Metadata = {}
+    for key, code in (("icc_profile", _ICC), ("xmp", _XMP)):
+        if code in page.tags and isinstance(page.tags[code].value, bytes):
+            found[key] = page.tags[code].value
+    x, y = (page.tags[code].value if code in page.tags else None for code in (_X, _Y))
+    unit = _UNITS.get(int(page.tags[_UNIT].value) if _UNIT in page.tags else 2)
+    if unit and all(isinstance(value, tuple) and len(value) == 2 and min(value) > 0 for value in (x, y)):
+        found["resolution"] = (x[0] / x[1], y[0] / y[1], unit)
+    # What tifffile, ImageJ and OME write there describes the array; it would be wrong for another one.
+    text = page.description
+    if text and not (page.is_shaped or page.is_imagej or page.is_ome):
+        found["description"] = text
+    if ORIENTATION in page.tags and page.tags[ORIENTATION].value in range(2, 9):
+        found["orientation"] = int(page.tags[ORIENTATION].value)
+    return found
+
+
+def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
+    """`image` as uncompressed TIFF, every page one of a series, BigTIFF where 4 GiB do not suffice."""
+    data, metadata, channels = image.data, image.metadata, image.channels
+    cmyk = metadata.get("mode") == "CMYK" and channels >= 4
+    photometric = "separated" if cmyk else "rgb" if channels == 3 + image.has_alpha else "minisblack"
+    extras = channels - {"separated": 4, "rgb": 3, "minisblack": 1}[photometric]
+    options: Metadata = {"photometric": photometric, "metadata": None, "software": False}
+    if image.channel_axis is not None:
+        options["planarconfig"] = "contig"
+    if extras:
+        options["extrasamples"] = [0] * (extras - 1) + [_UNASSOCIATED if image.has_alpha else 0]
+    if "icc_profile" in metadata:
+        options["iccprofile"] = metadata["icc_profile"]
+    if "resolution" in metadata:
+        x, y, unit = metadata["resolution"]
+        options |= {"resolution": (x, y), "resolutionunit": {"none": 1, "inch": 2, "cm": 3}[unit]}
+    if "description" in metadata:
+        # The tag is ASCII by the standard; others are kept as the UTF-8 that readers expect.
+        options["description"] = metadata["description"].encode()
+    tags: list[tuple[int, int, int, Any, bool]] = []
+    if "xmp" in metadata:
+        tags.append((_XMP, 1, len(metadata["xmp"]), metadata["xmp"], True))
+    orientation = metadata.get("orientation") or orientation_of(metadata.get("exif", b""))
+    if orientation != 1:
+        tags.append((ORIENTATION, 3, 1, orientation, False))
+    _tifffile().imwrite(stream, np.ascontiguousarray(data), bigtiff=data.nbytes > _BIG, extratags=tags, **options)
