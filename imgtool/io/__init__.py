@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from ..errors import ImgtoolError
 from ._files import PathLike, opened, published, shown
-from ._image import Array, Image, Info, Source, layout
+from ._image import Image, Info, Source, layout
 from .formats import SNIFFED, output_format, recognised
 
 __all__ = ["MAX_PIXELS", "Image", "Info", "check_output", "probe", "read", "read_json", "write", "write_text"]
@@ -89,9 +89,9 @@ def _source(stream: BinaryIO) -> Source:
     head = stream.read(SNIFFED)
     if not head:
         raise ImgtoolError("the file is empty")
-    format = recognised(head)
+    found = recognised(head)
     stream.seek(0)
-    source: Source = import_module(f".{format.module}", __name__).open_image(stream, format.name)
+    source: Source = import_module(f".{found.module}", __name__).open_image(stream, found.name)
     return source
 
 
@@ -112,7 +112,7 @@ def _explained(path: PathLike) -> Iterator[None]:
 
 
 class _Quiet:
-    """`warnings.catch_warnings` for several threads at once: the first in saves the filters, the last out restores them."""
+    """`warnings.catch_warnings` for several threads: the first in saves the filters, the last out restores them."""
 
     def __init__(self) -> None:
         self._lock, self._inside, self._catcher = Lock(), 0, warnings.catch_warnings()
@@ -129,7 +129,7 @@ class _Quiet:
         with self._lock:
             self._inside -= 1
             if not self._inside:
-                self._catcher.__exit__()
+                self._catcher.__exit__(None, None, None)
 
 
 _QUIET = _Quiet()
@@ -173,17 +173,17 @@ def _output(path: PathLike, dtype: np.dtype[Any], channels: int, has_alpha: bool
     """The module and the name of the format for an output."""
 
     try:
-        format = output_format(os.fspath(path), dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
+        found = output_format(os.fspath(path), dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
     except ImgtoolError as error:
         raise ImgtoolError(f"{shown(path)}: {error}") from None
-    return format.module, format.name
+    return found.module, found.name
 
 
 def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
     """Write an image file, whole or not at all.
 
-    The format follows the extension. PNG is compressed fast, TIFF not at all, WebP without loss; JPEG has quality 95 and
-    colour at full resolution. The file appears under its name only when it is complete.
+    The format follows the extension. PNG is compressed fast, TIFF not at all, WebP without loss; JPEG has quality
+    95 and colour at full resolution. The file appears under its name only when it is complete.
 
     Parameters
     ----------
@@ -214,13 +214,14 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
         raise ImgtoolError(
             f"{shown(path)}: an array of shape {data.shape} is no image; it needs rows, columns and pixels"
         )
-    module, format = _output(path, data.dtype, image.channels, image.has_alpha, len(pages))
+    module, name = _output(path, data.dtype, image.channels, image.has_alpha, len(pages))
     # One page and one channel need no axis; every format reads them back without.
-    shape, channel_axis = layout(*pages[0].shape[:2], image.channels, len(pages))
+    height, width = pages[0].shape[:2]
+    shape, channel_axis = layout(height, width, image.channels, len(pages))
     plain = Image(data.astype(data.dtype.newbyteorder("="), copy=False).reshape(shape), channel_axis, image.metadata)
     with published(path, overwrite=overwrite) as stream:
         try:
-            import_module(f".{module}", __name__).write_image(stream, plain, format)
+            import_module(f".{module}", __name__).write_image(stream, plain, name)
         except ImgtoolError as error:
             raise ImgtoolError(f"{shown(path)}: {error}") from None
 

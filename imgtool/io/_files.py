@@ -7,6 +7,7 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from io import BytesIO
+from pathlib import Path
 from typing import BinaryIO
 
 from ..errors import ImgtoolError
@@ -44,7 +45,7 @@ def opened(path: PathLike) -> Iterator[BinaryIO]:
     if "://" in name:
         raise ImgtoolError(f"{shown(path)}: imgtool fetches no URLs; download the file first")
     try:
-        stream: BinaryIO = open(name, "rb")  # noqa: SIM115, PTH123: closed below, the name may be no valid Path
+        stream: BinaryIO = Path(name).open("rb")  # noqa: SIM115
     except OSError as error:
         raise ImgtoolError(f"{shown(path)}: {reason(error)}") from None
     except ValueError:
@@ -63,21 +64,24 @@ def opened(path: PathLike) -> Iterator[BinaryIO]:
 def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A stream whose bytes appear at `path` at once and whole when the block ends, and not at all if it fails.
 
-    A symbolic link is written through. A new file gets the permissions that the umask leaves, a replaced one keeps its own.
+    A symbolic link is written through. A new file gets the permissions that the umask leaves, a replaced one keeps
+    its own.
     """
-    goal = os.path.realpath(path)
-    folder = os.path.dirname(goal)
+    try:
+        goal = Path(os.path.realpath(path))
+    except ValueError:
+        raise ImgtoolError(f"{shown(path)}: not a file name") from None
+    temporary = goal.parent / f".imgtool-{secrets.token_hex(8)}.tmp"
     try:
         mode = _permissions(goal, path, overwrite=overwrite)
         # Not tempfile.mkstemp: its files are private, and only the kernel applies the umask without a race.
-        temporary = os.path.join(folder, f".imgtool-{secrets.token_hex(8)}.tmp")
-        stream: BinaryIO = open(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666), "w+b")  # noqa: SIM115, PTH123
-    except (OSError, ValueError) as error:
-        raise _refused(path, folder, error) from None
+        stream: BinaryIO = os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666), "w+b")
+    except OSError as error:
+        raise _refused(path, goal.parent, error) from None
     try:
         with stream:
             if mode is not None:
-                os.chmod(temporary, mode)
+                temporary.chmod(mode)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
@@ -85,16 +89,16 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:
-        raise _refused(path, folder, error) from None
+        raise _refused(path, goal.parent, error) from None
     finally:
         with suppress(OSError):
-            os.unlink(temporary)
+            temporary.unlink()
 
 
-def _permissions(goal: str, path: PathLike, *, overwrite: bool) -> int | None:
+def _permissions(goal: Path, path: PathLike, *, overwrite: bool) -> int | None:
     """The permissions of the file to be replaced, None if there is none."""
     try:
-        kind = os.lstat(goal)
+        kind = goal.lstat()
     except FileNotFoundError:
         return None
     if stat.S_ISDIR(kind.st_mode):
@@ -110,7 +114,7 @@ def _permissions(goal: str, path: PathLike, *, overwrite: bool) -> int | None:
     return stat.S_IMODE(kind.st_mode)
 
 
-def _publish(temporary: str, goal: str, *, overwrite: bool) -> None:
+def _publish(temporary: Path, goal: Path, *, overwrite: bool) -> None:
     if not overwrite:
         try:
             os.link(temporary, goal)  # fails if the goal has appeared meanwhile, which a rename does not
@@ -120,18 +124,14 @@ def _publish(temporary: str, goal: str, *, overwrite: bool) -> None:
         except OSError:
             # A file system without hard links: the name is claimed first, then replaced.
             os.close(os.open(goal, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    os.replace(temporary, goal)
+    temporary.replace(goal)
 
 
 def _exists(path: PathLike) -> ImgtoolError:
     return ImgtoolError(f"{shown(path)}: the file exists; choose another name or allow it to be overwritten")
 
 
-def _refused(path: PathLike, folder: str, error: Exception) -> ImgtoolError:
-    if isinstance(error, ImgtoolError):
-        return error
-    if not isinstance(error, OSError):
-        return ImgtoolError(f"{shown(path)}: not a file name")
+def _refused(path: PathLike, folder: Path, error: OSError) -> ImgtoolError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return ImgtoolError(f"{shown(path)}: cannot be written: there is no directory {shown(folder)}; create it first")
     return ImgtoolError(f"{shown(path)}: cannot be written: {reason(error)}")

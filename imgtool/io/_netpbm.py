@@ -13,7 +13,7 @@ _GAP = rb"(?:\s|#[^\n]*\n)+"
 _FIELD = rb"([-+.\deE]+)"
 
 
-def open_image(stream: BinaryIO, format: str) -> Source:
+def open_image(stream: BinaryIO, format_name: str) -> Source:
     """The header of a PNM or PFM stream."""
     head = stream.read(_HEADER_LIMIT)
     kind = head[:2]
@@ -24,20 +24,20 @@ def open_image(stream: BinaryIO, format: str) -> Source:
         if match is None:
             raise ValueError
         width, height = int(match[1]), int(match[2])
-        limit = 1 if bilevel else float(match[3]) if format == "PFM" else int(match[3])
+        limit = 1 if bilevel else float(match[3]) if format_name == "PFM" else int(match[3])
     except ValueError:
-        raise ImgtoolError(f"the {format} header is damaged") from None
-    if width < 1 or height < 1 or not (np.isfinite(limit) and limit if format == "PFM" else 0 < limit < 1 << 16):
-        raise ImgtoolError(f"the {format} header is damaged")
+        raise ImgtoolError(f"the {format_name} header is damaged") from None
+    if width < 1 or height < 1 or not (np.isfinite(limit) and limit if format_name == "PFM" else 0 < limit < 1 << 16):
+        raise ImgtoolError(f"the {format_name} header is damaged")
     channels = 3 if kind in (b"P3", b"P6", b"PF") else 1
     shape, channel_axis = layout(height, width, channels)
-    dtype = np.dtype("float32" if format == "PFM" else "bool" if bilevel else "uint8" if limit < 256 else "uint16")
+    dtype = np.dtype("float32" if format_name == "PFM" else "bool" if bilevel else "uint8" if limit < 256 else "uint16")
     start = match.end()
 
     def decode() -> Array:
         stream.seek(start)
         body = stream.read()
-        if format == "PFM":
+        if format_name == "PFM":
             rows = _samples(body, "<f4" if limit < 0 else ">f4", shape)
             return rows[::-1].astype(np.float32)
         if kind == b"P4":
@@ -47,7 +47,7 @@ def open_image(stream: BinaryIO, format: str) -> Source:
             return _scaled(_plain(body, shape, bilevel), int(limit), dtype)
         return _scaled(_samples(body, "u1" if limit < 256 else ">u2", shape), int(limit), dtype)
 
-    return Source(Info(format, shape, dtype, channel_axis), {}, decode)
+    return Source(Info(format_name, shape, dtype, channel_axis), {}, decode)
 
 
 def _samples(body: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
@@ -77,9 +77,9 @@ def _scaled(values: Array, limit: int, dtype: np.dtype[np.generic]) -> Array:
     """Samples are fractions of the header's maximum: 0..limit becomes the whole range of `dtype`."""
     if values.min() < 0 or values.max() > limit:
         raise ImgtoolError(f"the file is damaged: samples lie outside the range of 0 to {limit} that its header gives")
-    if dtype == bool:
+    if dtype.kind == "b":
         return values.astype(bool)
-    full = np.iinfo(dtype).max
+    full = 255 if dtype.itemsize == 1 else 65535
     return (
         values.astype(dtype)
         if limit == full
@@ -87,12 +87,12 @@ def _scaled(values: Array, limit: int, dtype: np.dtype[np.generic]) -> Array:
     )
 
 
-def write_image(stream: BinaryIO, image: Image, format: str) -> None:
+def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
     """`image` as binary PBM, PGM, PPM or PFM."""
     (data,) = image.pages
     height, width = data.shape[:2]
     colour = data.ndim == 3
-    if format == "PFM":
+    if format_name == "PFM":
         stream.write(f"{'PF' if colour else 'Pf'}\n{width} {height}\n-1.0\n".encode())
         stream.write(data[::-1].astype("<f4").tobytes())
     elif data.dtype == bool:

@@ -1,7 +1,8 @@
 """JPEG, WebP, BMP and GIF.
 
-Written through imageio. Read with Pillow's decoders themselves: through imageio a header cannot be had without the pixels,
-Pillow's fixed limit of 179 megapixels holds whatever the caller allows, and a damaged EXIF block hides a sound image.
+Written through imageio. Read with Pillow's decoders themselves: through imageio a header cannot be had without the
+pixels, Pillow's fixed limit of 179 megapixels holds whatever the caller allows, and a damaged EXIF block hides a sound
+image.
 """
 
 from importlib import import_module
@@ -26,21 +27,21 @@ _EXIF_HEAD = b"Exif\0\0"
 _JPEG_SEGMENT = 65_500
 
 
-def open_image(stream: BinaryIO, format: str) -> Source:
+def open_image(stream: BinaryIO, format_name: str) -> Source:
     """The header and metadata of a stream in one of the formats that Pillow decodes faithfully."""
-    module, name = _DECODERS[format]
+    module, name = _DECODERS[format_name]
     picture: Any = getattr(import_module(f"PIL.{module}"), name)(stream)
     pages, transparent = 1, False
-    if format == "GIF":
+    if format_name == "GIF":
         pages, transparent = _scan_gif(stream)
         stream.seek(0)
-    elif format == "WebP":
+    elif format_name == "WebP":
         pages = picture.n_frames
     mode = {"P": "RGB", "RGBX": "RGB", "LA": "RGBA", "PA": "RGBA"}.get(picture.mode, picture.mode)
-    if format == "GIF":
+    if format_name == "GIF":
         mode = "RGBA" if transparent else "RGB"
     if mode not in _CHANNELS:
-        raise ImgtoolError(f"{format} images of the kind {mode} are not supported; convert it to PNG or TIFF")
+        raise ImgtoolError(f"{format_name} images of the kind {mode} are not supported; convert it to PNG or TIFF")
     shape, channel_axis = layout(picture.height, picture.width, _CHANNELS[mode], pages)
 
     def decode() -> Array:
@@ -51,7 +52,7 @@ def open_image(stream: BinaryIO, format: str) -> Source:
             out[page] = np.asarray(picture if picture.mode == mode else picture.convert(mode)).reshape(out.shape[1:])
         return out.reshape(shape)
 
-    info = Info(format, shape, np.dtype("bool" if mode == "1" else "uint8"), channel_axis, pages, mode == "RGBA")
+    info = Info(format_name, shape, np.dtype("bool" if mode == "1" else "uint8"), channel_axis, pages, mode == "RGBA")
     return Source(info, _metadata(picture, mode), decode)
 
 
@@ -96,7 +97,7 @@ def _table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def write_image(stream: BinaryIO, image: Image, format: str) -> None:
+def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
     """`image` as JPEG (quality 95, colour at full resolution), lossless WebP or BMP, metadata kept."""
     import imageio.v3 as iio
 
@@ -105,19 +106,19 @@ def write_image(stream: BinaryIO, image: Image, format: str) -> None:
         "JPEG": {"quality": 95, "subsampling": 0},
         "WebP": {"lossless": True, "exact": True, "quality": 40, "method": 1},
         "BMP": {},
-    }[format]
+    }[format_name]
     metadata = image.metadata
-    if format != "BMP":
+    if format_name != "BMP":
         orientation = metadata.get("orientation", 1)
         exif = metadata.get("exif") or (with_orientation(orientation) if orientation != 1 else b"")
-        limit = _JPEG_SEGMENT if format == "JPEG" else 1 << 31
+        limit = _JPEG_SEGMENT if format_name == "JPEG" else 1 << 31
         blocks = {"exif": exif and _EXIF_HEAD + exif, "xmp": metadata.get("xmp", b"")}
         options |= {name: block for name, block in blocks.items() if 0 < len(block) < limit}
         if "icc_profile" in metadata:
             options["icc_profile"] = metadata["icc_profile"]
-    if format != "WebP" and metadata.get("resolution", ("none",))[-1] != "none":
+    if format_name != "WebP" and metadata.get("resolution", ("none",))[-1] != "none":
         x, y, unit = metadata["resolution"]
         scale = 2.54 if unit == "cm" else 1.0
         options["dpi"] = (x * scale, y * scale)
-    extension = {"JPEG": ".jpg", "WebP": ".webp", "BMP": ".bmp"}[format]
+    extension = {"JPEG": ".jpg", "WebP": ".webp", "BMP": ".bmp"}[format_name]
     iio.imwrite(stream, np.ascontiguousarray(data), plugin="pillow", extension=extension, is_batch=False, **options)

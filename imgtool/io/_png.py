@@ -1,12 +1,13 @@
 """PNG, exact at every bit depth.
 
-imagecodecs (libpng) decodes and encodes: Pillow, and so imageio, cuts 16-bit colour to 8 bits without a word. The chunks
-around the pixels are walked here, which also gives libpng only what it can read without printing to stderr.
+imagecodecs (libpng) decodes and encodes: Pillow, and so imageio, cuts 16-bit colour to 8 bits without a word. The
+chunks around the pixels are walked here, which also gives libpng only what it can read without printing to stderr.
 """
 
 import struct
 import zlib
 from collections.abc import Iterator
+from contextlib import suppress
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -111,7 +112,7 @@ class _Header:
 
     def row_size(self, width: int) -> int:
         """Bytes of one row with its filter byte."""
-        return 1 + (width * _SAMPLES[self.colour] * self.depth + 7) // 8
+        return 1 + (width * _SAMPLES[self.colour] * int(self.depth) + 7) // 8
 
     def passes(self) -> list[tuple[int, int, int, int, int, int]]:
         """(x0, y0, dx, dy, width, height) of every pass that has pixels."""
@@ -146,7 +147,7 @@ def _decode(header: _Header, pixels: list[bytes]) -> Array:
     except (imagecodecs.PngError, zlib.error, ValueError):
         # libpng's own words are lost: the message that imagecodecs passes on is freed memory.
         raise ImgtoolError("the pixels of the PNG file are damaged or cut off; copy or download it again") from None
-    return decoded > 0 if header.dtype == bool else np.asarray(decoded)
+    return decoded > 0 if header.dtype.kind == "b" else np.asarray(decoded)
 
 
 def _deinterlaced(header: _Header, raw: bytes) -> Array:
@@ -166,10 +167,8 @@ def _metadata(chunks: dict[bytes, bytes], kept: list[tuple[bytes, bytes]]) -> Me
     found: Metadata = {"png_chunks": kept} if kept else {}
     name, _, profile = chunks.get(b"iCCP", b"").partition(b"\0")
     if name and profile[:1] == b"\0":
-        try:
+        with suppress(zlib.error):
             found["icc_profile"] = zlib.decompressobj().decompress(profile[1:], 1 << 26)
-        except zlib.error:
-            pass
     if len(chunks.get(b"pHYs", b"")) == 9:
         x, y, unit = struct.unpack(">IIB", chunks[b"pHYs"])
         if x and y:

@@ -33,8 +33,7 @@ def _tifffile() -> Any:
 def open_image(stream: BinaryIO, _format: str) -> Source:
     """The header and metadata of a TIFF stream."""
     file = _tifffile().TiffFile(stream)
-    # A reduced copy of an image (bit 0 of NewSubfileType) is no page of its own.
-    pages = [page for page in file.pages if not page.subfiletype & 1]
+    pages = _pages(file)
     if not pages:
         raise ImgtoolError("the TIFF file holds no image")
     first = pages[0]
@@ -53,12 +52,12 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
 
     separate, depth, height, width, contiguous = first.shaped
     samples = separate * contiguous
-    extras = first.extrasamples if samples > _COLOURS.get(first.photometric, 1) else ()
+    extras: tuple[int, ...] = tuple(first.extrasamples) if samples > _COLOURS.get(first.photometric, 1) else ()
     alpha = bool(extras) and extras[-1] in (_ASSOCIATED, _UNASSOCIATED)
     if first.photometric == _PALETTE and (samples > 1 or first.colormap is None):
         raise ImgtoolError("TIFF images with a palette and further samples are not supported; convert it to RGB")
     # ImageJ stores a stack of more than 4 GiB as one page and a note about what follows it.
-    hidden = file.series[0] if len(pages) == 1 and (file.is_imagej or file.is_shaped) else None
+    hidden: Any = file.series[0] if len(pages) == 1 and (file.is_imagej or file.is_shaped) else None
     count = hidden.size // first.size if hidden is not None and hidden.size > first.size else len(pages) * depth
     channels = 3 if first.photometric == _PALETTE else samples
     shape, channel_axis = layout(height, width, channels, count)
@@ -86,6 +85,18 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     return Source(info, metadata, decode)
 
 
+def _pages(file: Any) -> list[Any]:
+    """The pages proper: a reduced copy of an image (bit 0 of NewSubfileType) is none."""
+    pages, places = [], set[int]()
+    for page in file.pages:
+        if page.offset in places:
+            raise ImgtoolError("the TIFF file is damaged (its list of pages runs in a circle)")
+        places.add(page.offset)
+        if not page.subfiletype & 1:
+            pages.append(page)
+    return pages
+
+
 def _kind(page: Any) -> tuple[Any, ...]:
     return (page.shaped, page.dtype, page.photometric, page.bitspersample, page.extrasamples)
 
@@ -98,6 +109,7 @@ def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:
     """Old-style JPEG, and subsampled colour without JPEG, which tifffile does not decode."""
     if pages > 1:
         raise ImgtoolError("several pages of JPEG-in-TIFF of the old style are not supported; split it with tiffsplit")
+    metadata.pop("orientation", None)  # Pillow's TIFF decoder, and only that, turns the pixels upright
     stream.seek(0)
     source = _pillow.open_image(stream, "TIFF")
     return Source(source.info, metadata, source.decode)
@@ -138,10 +150,10 @@ def _metadata(page: Any) -> Metadata:
     for key, code in (("icc_profile", _ICC), ("xmp", _XMP)):
         if code in page.tags and isinstance(page.tags[code].value, bytes):
             found[key] = page.tags[code].value
-    x, y = (page.tags[code].value if code in page.tags else None for code in (_X, _Y))
-    unit = _UNITS.get(int(page.tags[_UNIT].value) if _UNIT in page.tags else 2)
-    if unit and all(isinstance(value, tuple) and len(value) == 2 and min(value) > 0 for value in (x, y)):
-        found["resolution"] = (x[0] / x[1], y[0] / y[1], unit)
+    x, y = (_fraction(page, code) for code in (_X, _Y))
+    unit = page.tags[_UNIT].value if _UNIT in page.tags else 2
+    if x and y and unit in _UNITS:
+        found["resolution"] = (x, y, _UNITS[unit])
     # What tifffile, ImageJ and OME write there describes the array; it would be wrong for another one.
     text = page.description
     if text and not (page.is_shaped or page.is_imagej or page.is_ome):
@@ -149,6 +161,14 @@ def _metadata(page: Any) -> Metadata:
     if ORIENTATION in page.tags and page.tags[ORIENTATION].value in range(2, 9):
         found["orientation"] = int(page.tags[ORIENTATION].value)
     return found
+
+
+def _fraction(page: Any, code: int) -> float:
+    """The value of a tag that holds one positive fraction, or 0."""
+    value = page.tags[code].value if code in page.tags else None
+    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value)):
+        return 0.0
+    return float(value[0] / value[1])
 
 
 def write_image(stream: BinaryIO, image: Image, _format: str) -> None:

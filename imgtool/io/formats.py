@@ -49,8 +49,8 @@ FORMATS = (
     Format("PFM", "_netpbm", (".pfm",), {"gray": {"float32"}, "RGB": {"float32"}}),
     Format("GIF", "_pillow", (".gif",), {}),
 )
-_BY_NAME = {format.name: format for format in FORMATS}
-_BY_EXTENSION = {extension: format for format in FORMATS for extension in format.extensions}
+_BY_NAME = {entry.name: entry for entry in FORMATS}
+_BY_EXTENSION = {extension: entry for entry in FORMATS for extension in entry.extensions}
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),
@@ -84,7 +84,7 @@ _FOREIGN = (
     (344, b"n+1\0", "a NIfTI volume, which imgtool does not read yet"),
     (344, b"ni1\0", "a NIfTI volume, which imgtool does not read yet"),
     (4, b"n+2\0", "a NIfTI volume, which imgtool does not read yet"),
-    (0, b"\x1f\x8b", "a gzip file; unpack it first (compressed NIfTI volumes are not read yet)"),
+    (0, b"\x1f\x8b", "a gzip file; unpack it first, and note that NIfTI volumes are not read yet"),
 )
 SNIFFED = 512
 
@@ -114,7 +114,7 @@ def named(path: str) -> Format:
     extension = PurePath(path).suffix.lower()
     if extension in _BY_EXTENSION and _BY_EXTENSION[extension].holds:
         return _BY_EXTENSION[extension]
-    known = ", ".join(ext for format in FORMATS if format.holds for ext in format.extensions)
+    known = ", ".join(extension for entry in FORMATS if entry.holds for extension in entry.extensions)
     what = f"{extension} files are not written" if extension else "the name has no extension to tell the format by"
     raise ImgtoolError(f"{what}; use one of {known}")
 
@@ -134,16 +134,16 @@ def output_format(path: str, *, dtype: str, channels: int, has_alpha: bool, page
     ImgtoolError
         With formats that can.
     """
-    format, layout = named(path), layout_name(channels, has_alpha)
-    if format.can_hold(dtype, layout, pages):
-        return format
+    target, layout = named(path), layout_name(channels, has_alpha)
+    if target.can_hold(dtype, layout, pages):
+        return target
     others = [other.extensions[0] for other in FORMATS if other.can_hold(dtype, layout, pages)][:2]
     ways = [f"use {' or '.join(others)}"] if others else []
-    if dtype != "uint8" and format.can_hold("uint8", layout, pages):
+    if dtype != "uint8" and target.can_hold("uint8", layout, pages):
         ways.append("--dtype uint8")
-    if pages > 1 and not format.pages:
+    if pages > 1 and not target.pages:
         what = f"{pages} pages"
     else:
         what = f"{channels} channels" if layout == "multichannel" else layout
         what = f"{dtype} {what}"
-    raise ImgtoolError(f"{format.name} cannot hold {what}" + (f"; {', or '.join(ways)}" if ways else ""))
+    raise ImgtoolError(f"{target.name} cannot hold {what}" + (f"; {', or '.join(ways)}" if ways else ""))
