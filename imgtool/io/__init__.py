@@ -106,7 +106,9 @@ def _explained(path: PathLike) -> Iterator[None]:
     except MemoryError:
         raise ImgtoolError(f"{shown(path)}: decoding it needs more memory than there is") from None
     except Exception as error:
-        words = " ".join(str(error).split())
+        # Codecs say what is wrong; the other exceptions say where our dependencies did not expect it.
+        said = isinstance(error, OSError | RuntimeError | SyntaxError | ValueError)
+        words = " ".join(str(error).split()) if said else ""
         hint = f" ({words[:120]})" if words and words.isprintable() else ""
         raise ImgtoolError(f"{shown(path)}: the image is damaged or cut off{hint}") from error
 

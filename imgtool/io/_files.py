@@ -75,7 +75,7 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
     try:
         mode = _permissions(goal, path, overwrite=overwrite)
         # Not tempfile.mkstemp: its files are private, and only the kernel applies the umask without a race.
-        stream: BinaryIO = os.fdopen(os.open(temporary, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o666), "w+b")
+        stream: BinaryIO = temporary.open("x+b")
     except OSError as error:
         raise _refused(path, goal.parent, error) from None
     try:
@@ -134,4 +134,6 @@ def _exists(path: PathLike) -> ImgtoolError:
 def _refused(path: PathLike, folder: Path, error: OSError) -> ImgtoolError:
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return ImgtoolError(f"{shown(path)}: cannot be written: there is no directory {shown(folder)}; create it first")
-    return ImgtoolError(f"{shown(path)}: cannot be written: {reason(error)}")
+    # NumPy raises an OSError without a number when it could write only a part of an array.
+    why = reason(error) if error.errno else f"the disk may be full ({error})"
+    return ImgtoolError(f"{shown(path)}: cannot be written: {why}")

@@ -6,6 +6,7 @@ image.
 """
 
 from importlib import import_module
+from io import BytesIO
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -121,4 +122,7 @@ def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
         scale = 2.54 if unit == "cm" else 1.0
         options["dpi"] = (x * scale, y * scale)
     extension = {"JPEG": ".jpg", "WebP": ".webp", "BMP": ".bmp"}[format_name]
-    iio.imwrite(stream, np.ascontiguousarray(data), plugin="pillow", extension=extension, is_batch=False, **options)
+    # Given a file, Pillow's encoders take a write cut short by a full disk for a success.
+    encoded = BytesIO()
+    iio.imwrite(encoded, np.ascontiguousarray(data), plugin="pillow", extension=extension, is_batch=False, **options)
+    stream.write(encoded.getbuffer())
