@@ -72,16 +72,22 @@ def _metadata(picture: Any, mode: str) -> Metadata:
 
 
 def _scan_gif(stream: BinaryIO) -> tuple[int, bool]:
-    """The number of frames and whether any has a transparent colour; Pillow would decode them all to tell."""
+    """The number of frames and whether any pixel can be transparent; Pillow would decode every frame to tell."""
     stream.seek(0)
     blob = stream.read()
-    frames, transparent, place = 0, False, 13 + _table(blob[10])
+    canvas, place = blob[6:10], 13 + _table(blob[10])
+    frames, clear, disposal, left, transparent = 0, False, 0, 0, False
     while place < len(blob) and blob[place] != 0x3B:
         if blob[place] == 0x2C and place + 9 < len(blob):
-            frames, place = frames + 1, place + 10 + _table(blob[place + 9]) + 1
+            # Where a frame is clear or does not reach, what is behind it shows: nothing at first, and nothing after a
+            # frame that was removed (disposal 2).
+            partial = clear or blob[place + 5 : place + 9] != canvas
+            transparent = transparent or (partial and (not frames or left == 2))
+            frames, clear, left = frames + 1, False, disposal
+            place += 11 + _table(blob[place + 9])
         elif blob[place] == 0x21:
             if blob[place + 1 : place + 3] == b"\xf9\x04" and place + 3 < len(blob):
-                transparent = transparent or bool(blob[place + 3] & 1)
+                clear, disposal = bool(blob[place + 3] & 1), blob[place + 3] >> 2 & 7
             place += 2
         else:
             break

@@ -8,6 +8,7 @@ import struct
 import zlib
 from collections.abc import Iterator
 from contextlib import suppress
+from os import SEEK_END
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -32,17 +33,18 @@ _DEFLATE_LIMIT = 1032
 
 def open_image(stream: BinaryIO, _format: str) -> Source:
     """The header and metadata of a PNG stream."""
-    blob = stream.read()
     chunks = dict[bytes, bytes]()
     kept = list[tuple[bytes, bytes]]()
-    pixels = list[bytes]()
-    for name, body in _walk(blob):
+    pixels = list[tuple[int, int]]()
+    for name, start, length in _walk(stream):
         if name == b"IDAT":
-            pixels.append(body)
+            pixels.append((start, length))
         elif name == b"CgBI":
             raise ImgtoolError(
                 "Apple's CgBI variant of PNG is not supported; convert it with pngcrush -revert-iphone-optimizations"
             )
+        elif (body := _body(stream, name, start, length)) is None:
+            continue
         elif name in _KEPT and not body.startswith(_XMP_HEAD):
             kept.append((name, body))
         else:
@@ -50,29 +52,37 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     if b"IHDR" not in chunks or b"IEND" not in chunks or not pixels:
         raise ImgtoolError("the PNG file is cut off; copy or download it again")
     header = _Header(chunks)
-    if header.raw_size() > _DEFLATE_LIMIT * sum(map(len, pixels)):
+    if header.raw_size() > _DEFLATE_LIMIT * sum(length for _, length in pixels):
         raise ImgtoolError("the PNG file is cut off: it is too short for its size in pixels; copy or download it again")
     shape, channel_axis = layout(header.height, header.width, header.channels)
     info = Info("PNG", shape, header.dtype, channel_axis, 1, header.channels in (2, 4))
-    return Source(info, _metadata(chunks, kept), lambda: _decode(header, pixels).reshape(shape))
+    return Source(info, _metadata(chunks, kept), lambda: _decode(header, stream, pixels).reshape(shape))
 
 
-def _walk(blob: bytes) -> Iterator[tuple[bytes, bytes]]:
-    """The chunks up to IEND; a damaged one is an error if it matters for the pixels and is passed over otherwise."""
+def _walk(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and length of the bodies of the chunks that are whole, up to IEND."""
+    size = stream.seek(0, SEEK_END)
     place = len(SIGNATURE)
-    while place + 12 <= len(blob):
-        length, name = struct.unpack_from(">I4s", blob, place)
-        end = place + 12 + length
-        if end > len(blob):
+    while place + 12 <= size:
+        stream.seek(place)
+        length, name = struct.unpack(">I4s", stream.read(8))
+        if place + 12 + length > size:
             return
-        body = blob[place + 8 : end - 4]
-        if zlib.crc32(body, zlib.crc32(name)) == int.from_bytes(blob[end - 4 : end], "big"):
-            yield name, body
-        elif name[:1].isupper():
-            raise ImgtoolError("the PNG file is damaged (a checksum is wrong); copy or download it again")
+        yield name, place + 8, length
         if name == b"IEND":
             return
-        place = end
+        place += 12 + length
+
+
+def _body(stream: BinaryIO, name: bytes, start: int, length: int) -> bytes | None:
+    """The body of a chunk; a damaged one is an error if the pixels depend on it, and None otherwise."""
+    stream.seek(start)
+    body = stream.read(length)
+    if zlib.crc32(body, zlib.crc32(name)) == int.from_bytes(stream.read(4), "big"):
+        return body
+    if name[:1].isupper():
+        raise ImgtoolError("the PNG file is damaged (a checksum is wrong); copy or download it again")
+    return None
 
 
 class _Header:
@@ -127,37 +137,42 @@ class _Header:
         return sum(self.row_size(width) * height for *_, width, height in self.passes())
 
     def wrap(self, width: int, height: int, pixels: list[bytes]) -> bytes:
-        """A plain PNG file around compressed pixels."""
+        """A plain PNG file around whole IDAT chunks."""
         parts = [SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, self.depth, self.colour, 0, 0, 0))]
         if self.palette:
             parts.append(_chunk(b"PLTE", self.palette))
         if self.transparent:
             parts.append(_chunk(b"tRNS", self.transparent))
-        return b"".join([*parts, *(_chunk(b"IDAT", body) for body in pixels), _chunk(b"IEND", b"")])
+        return b"".join([*parts, *pixels, _chunk(b"IEND", b"")])
 
 
-def _decode(header: _Header, pixels: list[bytes]) -> Array:
+def _decode(header: _Header, stream: BinaryIO, pixels: list[tuple[int, int]]) -> Array:
     import imagecodecs
 
     try:
-        if not header.interlaced:
-            decoded = imagecodecs.png_decode(header.wrap(header.width, header.height, pixels))
+        if header.interlaced:
+            decoded = _deinterlaced(header, b"".join(_body(stream, b"IDAT", *place) or b"" for place in pixels))
         else:
-            decoded = _deinterlaced(header, zlib.decompressobj().decompress(b"".join(pixels), header.raw_size()))
-    except (imagecodecs.PngError, zlib.error, ValueError):
+            whole = []
+            for start, length in pixels:
+                stream.seek(start - 8)
+                whole.append(stream.read(length + 12))
+            decoded = imagecodecs.png_decode(header.wrap(header.width, header.height, whole))
+    except (imagecodecs.PngError, zlib.error):
         # libpng's own words are lost: the message that imagecodecs passes on is freed memory.
         raise ImgtoolError("the pixels of the PNG file are damaged or cut off; copy or download it again") from None
     return decoded > 0 if header.dtype.kind == "b" else np.asarray(decoded)
 
 
-def _deinterlaced(header: _Header, raw: bytes) -> Array:
+def _deinterlaced(header: _Header, deflated: bytes) -> Array:
     """Each Adam7 pass is an image of its own; libpng decodes it as one, because asked for all it prints a warning."""
     import imagecodecs
 
+    raw = zlib.decompressobj().decompress(deflated, header.raw_size())
     out = np.empty((header.height, header.width, header.channels), "uint16" if header.depth == 16 else "uint8")
     for x, y, dx, dy, width, height in header.passes():
         size = header.row_size(width) * height
-        part = imagecodecs.png_decode(header.wrap(width, height, [zlib.compress(raw[:size], 1)]))
+        part = imagecodecs.png_decode(header.wrap(width, height, [_chunk(b"IDAT", zlib.compress(raw[:size], 1))]))
         out[y::dy, x::dx] = part.reshape(height, width, header.channels)
         raw = raw[size:]
     return out
