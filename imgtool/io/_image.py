@@ -25,7 +25,8 @@ class Image:
     metadata : dict
         What is kept from reading to writing, all optional: ``icc_profile``, ``exif`` (a TIFF block), ``xmp`` (bytes),
         ``resolution`` (x, y, "inch" | "cm" | "none"), ``orientation`` (EXIF 1 to 8; pixels are never rotated),
-        ``description`` (text), ``png_chunks`` ((name, bytes) pairs), and ``mode`` ("CMYK" for ink).
+        ``description`` (text), ``png_chunks`` ((name, bytes) pairs), and ``mode`` ("CMYK" for ink,
+        "RGB" for colour before further channels).
         ``alpha`` says whether the last channel is opacity; without it two and four channels end in alpha.
 
     Examples

@@ -65,21 +65,23 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     info = Info("TIFF", shape, dtype, channel_axis, count, alpha)
 
     def decode() -> Array:
-        if count != len(pages) * depth:
-            blocks = [hidden.asarray().reshape(-1, *first.shaped)]
+        stacked = count != len(pages) * depth
+        blocks = (hidden.asarray(),) if stacked else (page.asarray(maxworkers=1) for page in pages)
+        # One page in memory besides the result, and a single one is the result.
+        planes = (_as_light(first, block.reshape(-1, *first.shaped)).astype(dtype, copy=False) for block in blocks)
+        if stacked or len(pages) == 1:
+            data = next(planes)
         else:
-            blocks = [page.asarray(maxworkers=1).reshape(1, *first.shaped) for page in pages]
-        out = np.empty((count, height, width, channels), dtype)
-        for start, block in enumerate(blocks):
-            planes = np.moveaxis(block, 1, 4).reshape(-1, height, width, samples)
-            out[start * len(planes) : (start + 1) * len(planes)] = _as_light(first, planes)
-        if alpha and extras[-1] == _ASSOCIATED:
-            _unmultiply(out)
-        return out.reshape(shape)
+            data = np.empty((count, height, width, channels), dtype)
+            for place, part in enumerate(planes):
+                data[place * depth : (place + 1) * depth] = part
+        return (_unmultiplied(data) if alpha and extras[-1] == _ASSOCIATED else data).reshape(shape)
 
     metadata = _metadata(first)
     if first.photometric == _CMYK:
         metadata["mode"] = "CMYK"
+    elif first.photometric == _RGB and channels > 3 + alpha:
+        metadata["mode"] = "RGB"
     if alpha != (channels in (2, 4)):
         metadata["alpha"] = alpha
     return Source(info, metadata, decode)
@@ -115,8 +117,13 @@ def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:
     return Source(source.info, metadata, source.decode)
 
 
-def _as_light(page: Any, planes: Array) -> Array:
-    """Samples such that 0 is dark: palettes applied, white-is-zero inverted, less than 8 bits spread over 8."""
+def _as_light(page: Any, block: Array) -> Array:
+    """Samples (.., S, D, H, W, C) as (pages, H, W, S * C) such that 0 is dark.
+
+    Palettes are applied, white-is-zero is inverted, and less than 8 bits are spread over 8.
+    """
+    planes = np.moveaxis(block, 1, 4)
+    planes = planes.reshape(-1, *planes.shape[2:4], planes.shape[4] * planes.shape[5])
     bits = page.bitspersample if isinstance(page.bitspersample, int) else planes.dtype.itemsize * 8
     if page.photometric == _PALETTE:
         table = np.asarray(page.colormap)
@@ -135,14 +142,15 @@ def _as_light(page: Any, planes: Array) -> Array:
     return planes
 
 
-def _unmultiply(data: Array) -> None:
+def _unmultiplied(data: Array) -> Array:
     """Colour that was stored times opacity, as it is everywhere else: on its own."""
-    full = np.iinfo(data.dtype).max if data.dtype.kind in "iu" else 1.0
-    for page in data:
-        alpha = page[..., -1:].astype(np.float64) / full
-        with np.errstate(divide="ignore", invalid="ignore"):
-            colour = np.where(alpha > 0, page[..., :-1] / alpha, 0)
-        page[..., :-1] = np.rint(np.minimum(colour, full)) if data.dtype.kind in "iu" else colour
+    integer = data.dtype.kind in "iu"
+    full = np.iinfo(data.dtype).max if integer else 1.0
+    alpha = data[..., -1:].astype(np.float64) / full
+    with np.errstate(divide="ignore", invalid="ignore"):
+        colour = np.where(alpha > 0, data[..., :-1] / alpha, 0)
+    colour = np.rint(np.minimum(colour, full)) if integer else colour
+    return np.concatenate([colour.astype(data.dtype), data[..., -1:]], axis=-1)
 
 
 def _metadata(page: Any) -> Metadata:
@@ -175,7 +183,8 @@ def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
     """`image` as uncompressed TIFF, every page one of a series, BigTIFF where 4 GiB do not suffice."""
     data, metadata, channels = image.data, image.metadata, image.channels
     cmyk = metadata.get("mode") == "CMYK" and channels >= 4
-    photometric = "separated" if cmyk else "rgb" if channels == 3 + image.has_alpha else "minisblack"
+    colour = channels == 3 + image.has_alpha or (metadata.get("mode") == "RGB" and channels > 3)
+    photometric = "separated" if cmyk else "rgb" if colour else "minisblack"
     extras = channels - {"separated": 4, "rgb": 3, "minisblack": 1}[photometric]
     options: Metadata = {"photometric": photometric, "metadata": None, "software": False}
     if image.channel_axis is not None:

@@ -180,6 +180,64 @@ def test_tiff_variants_are_read_as_light(tmp_path: Path) -> None:
     assert io.read(tmp_path / "b.tif").metadata["mode"] == "CMYK"
 
 
+def test_channels_beyond_colour_stay_what_they_are(tmp_path: Path) -> None:
+    import tifffile
+
+    bands = np.arange(60, dtype=np.uint16).reshape(3, 4, 5)
+    tifffile.imwrite(tmp_path / "a.tif", bands, photometric="rgb", planarconfig="contig", extrasamples=[0, 0])
+    io.write(tmp_path / "b.tif", io.read(tmp_path / "a.tif"))
+    with tifffile.TiffFile(tmp_path / "b.tif") as file:
+        assert (file.pages[0].photometric, file.pages[0].extrasamples) == (2, (0, 0))
+    image = io.read(tmp_path / "b.tif")
+    assert not image.has_alpha
+    np.testing.assert_array_equal(image.data, bands)
+
+
+def test_a_stack_that_imagej_stores_as_one_page_is_read_whole(tmp_path: Path) -> None:
+    import tifffile
+
+    stack = random_image((3, 4, 5), "uint16", 1).data
+    note = "ImageJ=1.53\nimages=3\nslices=3\n"
+    with tifffile.TiffWriter(tmp_path / "a.tif") as file:
+        file.write(stack[0], photometric="minisblack", metadata=None, description=note)
+    with (tmp_path / "a.tif").open("ab") as file:
+        file.write(stack[1:].tobytes())
+    np.testing.assert_array_equal(io.read(tmp_path / "a.tif").data, stack)
+
+
+def test_cmyk_jpeg_has_four_channels_none_of_them_alpha(tmp_path: Path) -> None:
+    from PIL import Image
+
+    Image.new("CMYK", (6, 5), (10, 20, 30, 40)).save(tmp_path / "a.jpg", quality=100)
+    image = io.read(tmp_path / "a.jpg")
+    assert (image.channels, image.has_alpha, image.metadata["mode"]) == (4, False, "CMYK")
+    assert np.abs(image.data[2, 2].astype(int) - [10, 20, 30, 40]).max() <= 2
+    with pytest.raises(ImgtoolError, match=r"PNG cannot hold uint8 4 channels; use \.tif"):
+        io.write(tmp_path / "a.png", image)
+
+
+@pytest.mark.parametrize(
+    ("shape", "axis"),
+    [((4, 5), None), ((6, 5, 3), -1), ((3, 6, 5), None), ((2, 6, 5, 3), -1), ((2, 6, 5, 7), -1)],
+)
+def test_npy_channels_follow_a_fixed_rule(tmp_path: Path, shape: tuple[int, ...], axis: int | None) -> None:
+    np.save(tmp_path / "a.npy", np.asfortranarray(np.arange(np.prod(shape), dtype=">f4").reshape(shape)))
+    image = io.read(tmp_path / "a.npy")
+    assert image.channel_axis == axis
+    assert image.data.dtype == np.dtype("float32")
+    assert image.data.flags.c_contiguous
+    np.testing.assert_array_equal(image.data.ravel(), np.arange(np.prod(shape)))
+
+
+@pytest.mark.parametrize(
+    "array", [np.array({}), np.zeros(3), np.zeros((0, 4)), np.array([["text"]]), np.zeros((2, 2), "i4,f4")]
+)
+def test_arrays_that_are_no_images_are_refused_without_unpickling(tmp_path: Path, array: np.ndarray) -> None:
+    np.save(tmp_path / "a.npy", array, allow_pickle=True)
+    with pytest.raises(ImgtoolError, match="is not an image"):
+        io.read(tmp_path / "a.npy")
+
+
 def test_colour_stored_times_opacity_is_divided_by_it(tmp_path: Path) -> None:
     import tifffile
 
@@ -236,7 +294,7 @@ def test_every_frame_of_a_gif_becomes_a_page(tmp_path: Path) -> None:
     frames = [Image.new("RGB", (4, 3), colour) for colour in ("red", "lime", "blue")]
     frames[0].save(tmp_path / "a.gif", save_all=True, append_images=frames[1:])
     image = io.read(tmp_path / "a.gif")
-    assert [page[0, 0, :3].tolist() for page in image.pages] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
+    assert [page[0, 0].tolist() for page in image.pages] == [[255, 0, 0], [0, 255, 0], [0, 0, 255]]
 
 
 PROFILE = bytes(range(256)) * 3
