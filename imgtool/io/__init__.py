@@ -1,6 +1,5 @@
 """Image files, and the few other files imgtool reads and writes, in and out without loss."""
 
-import json
 import os
 import warnings
 from collections.abc import Iterator
@@ -109,8 +108,9 @@ def _explained(path: PathLike) -> Iterator[None]:
         # Codecs say what is wrong; the other exceptions say where our dependencies did not expect it.
         said = isinstance(error, OSError | RuntimeError | SyntaxError | ValueError)
         words = " ".join(str(error).split()) if said else ""
+        fault = "uses a feature that imgtool cannot decode" if "not supported" in words else "is damaged or cut off"
         hint = f" ({words[:120]})" if words and words.isprintable() else ""
-        raise ImgtoolError(f"{shown(path)}: the image is damaged or cut off{hint}") from error
+        raise ImgtoolError(f"{shown(path)}: the image {fault}{hint}") from error
 
 
 class _Quiet:
@@ -236,6 +236,8 @@ def read_json(path: PathLike) -> Any:
     ImgtoolError
         If there is no such file or it holds no JSON.
     """
+    import json
+
     with opened(path) as stream:
         text = stream.read(_JSON_LIMIT + 1)
     if len(text) > _JSON_LIMIT:

@@ -2,7 +2,6 @@
 
 import errno
 import os
-import secrets
 import stat
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -71,7 +70,7 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
         goal = Path(os.path.realpath(path))
     except ValueError:
         raise ImgtoolError(f"{shown(path)}: not a file name") from None
-    temporary = goal.parent / f".imgtool-{secrets.token_hex(8)}.tmp"
+    temporary = goal.parent / f".imgtool-{os.urandom(8).hex()}.tmp"
     try:
         mode = _permissions(goal, path, overwrite=overwrite)
         # Not tempfile.mkstemp: its files are private, and only the kernel applies the umask without a race.
@@ -81,7 +80,8 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
     try:
         with stream:
             if mode is not None:
-                temporary.chmod(mode)
+                with suppress(PermissionError):  # some file systems have no permissions to set
+                    temporary.chmod(mode)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())

@@ -111,7 +111,7 @@ def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
     (data,) = image.pages
     options: Metadata = {
         "JPEG": {"quality": 95, "subsampling": 0},
-        "WebP": {"lossless": True, "exact": True, "quality": 40, "method": 1},
+        "WebP": {"lossless": True, "exact": True, "quality": 20, "method": 0},
         "BMP": {},
     }[format_name]
     metadata = image.metadata
