@@ -41,6 +41,8 @@ def reason(error: OSError) -> str:
 def opened(path: PathLike) -> Iterator[BinaryIO]:
     """A seekable stream of the bytes of a file; a pipe is read to its end first."""
     name = os.fspath(path)
+    if not name:
+        raise ImgtoolError("the name of the input file is empty")
     if "://" in name:
         raise ImgtoolError(f"{shown(path)}: imgtool fetches no URLs; download the file first")
     try:

@@ -24,7 +24,7 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         raise ImgtoolError(
             f"an array of {dtype} is not an image; save integers, floats up to float64 or complex numbers"
         )
-    if not 2 <= len(shape) <= 4 or 0 in shape:
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise ImgtoolError(f"an array of shape {shape} is not an image; it needs 2 to 4 axes, none of them empty")
     start = stream.tell()
     if stream.seek(0, SEEK_END) - start < prod(shape) * dtype.itemsize:

@@ -66,7 +66,7 @@ def _metadata(picture: Any, mode: str) -> Metadata:
         found["exif"] = exif
         found["orientation"] = orientation_of(exif)
     dpi = picture.info.get("dpi", ())
-    if len(dpi) == 2 and all(0 < value < 1e6 for value in dpi):
+    if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < value < 1e6 for value in dpi):
         found["resolution"] = (float(dpi[0]), float(dpi[1]), "inch")
     return found
 

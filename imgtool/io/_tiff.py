@@ -1,6 +1,7 @@
 """TIFF through tifffile, which keeps every depth; libtiff (by way of Pillow) where tifffile has no decoder."""
 
 import logging
+from os import SEEK_END
 from typing import Any, BinaryIO
 
 import numpy as np
@@ -13,7 +14,7 @@ from ._image import Array, Image, Info, Metadata, Source, layout
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 0, 1, 2, 3, 4, 5, 6, 32803, 34892
 _COLOURS = {_RGB: 3, _YCBCR: 3, _LINEAR_RAW: 3, _CMYK: 4}
 _READABLE = {_MINISWHITE, _MINISBLACK, _PALETTE, _MASK, _CFA, *_COLOURS}
-_OLD_JPEG, _JPEG = 6, 7
+_NONE, _OLD_JPEG, _JPEG = 1, 6, 7
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _XMP, _DESCRIPTION, _ICC, _X, _Y, _UNIT = 700, 270, 34675, 282, 283, 296
 _UNITS = {1: "none", 2: "inch", 3: "cm"}
@@ -50,6 +51,10 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     if first.dtype is None or first.dtype.kind not in "biufc":
         raise ImgtoolError(f"TIFF samples of {first.bitspersample} bits are not supported; convert it to 8 or 16 bits")
 
+    # A JPEG decoder would fill in what is missing.
+    end = stream.seek(0, SEEK_END)
+    if first.compression != _NONE and any(_end(page) > end for page in pages):
+        raise ImgtoolError("the TIFF file is cut off; copy or download it again")
     separate, depth, height, width, contiguous = first.shaped
     samples = separate * contiguous
     extras: tuple[int, ...] = tuple(first.extrasamples) if samples > _COLOURS.get(first.photometric, 1) else ()
@@ -105,6 +110,11 @@ def _kind(page: Any) -> tuple[Any, ...]:
 
 def _name(photometric: Any) -> str:
     return str(getattr(photometric, "name", photometric))
+
+
+def _end(page: Any) -> int:
+    """Where the last strip or tile of a page ends."""
+    return max((start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
 
 
 def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:

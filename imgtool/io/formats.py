@@ -138,7 +138,7 @@ def output_format(path: str, *, dtype: str, channels: int, has_alpha: bool, page
     if target.can_hold(dtype, layout, pages):
         return target
     others = [other.extensions[0] for other in FORMATS if other.can_hold(dtype, layout, pages)][:2]
-    ways = [f"use {' or '.join(others)}"] if others else []
+    ways = [" or ".join(others)] if others else []
     if dtype != "uint8" and target.can_hold("uint8", layout, pages):
         ways.append("--dtype uint8")
     if pages > 1 and not target.pages:
@@ -146,4 +146,4 @@ def output_format(path: str, *, dtype: str, channels: int, has_alpha: bool, page
     else:
         what = f"{channels} channels" if layout == "multichannel" else layout
         what = f"{dtype} {what}"
-    raise ImgtoolError(f"{target.name} cannot hold {what}" + (f"; {', or '.join(ways)}" if ways else ""))
+    raise ImgtoolError(f"{target.name} cannot hold {what}" + (f"; use {', or '.join(ways)}" if ways else ""))

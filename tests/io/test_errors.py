@@ -67,6 +67,7 @@ def test_places_that_are_no_files_are_refused(tmp_path: Path) -> None:
     assert "fetches no URLs" in sentence(io.read, "https://example.com/a.png")
     assert "leads back to itself" in sentence(io.read, tmp_path / "loop.png")
     assert "too long" in sentence(io.read, tmp_path / ("n" * 300))
+    assert sentence(io.read, "") == "the name of the input file is empty"
     assert sentence(io.read, "a\0b.png") == r"a\x00b.png: not a file name"
     assert sentence(io.write, "a\0b.png", GRAY) == r"a\x00b.png: not a file name"
     assert "not a file but a device" in sentence(io.read, "/dev/zero")
@@ -100,6 +101,22 @@ def test_a_file_cut_off_anywhere_is_an_error(tmp_path: Path, extension: str) -> 
     for part in (0.02, 0.2, 0.5, 0.9, 0.97):
         cut.write_bytes(content[: int(len(content) * part)])
         assert sentence(io.read, cut).startswith(f"{cut}: ")
+
+
+@pytest.mark.parametrize(
+    "options",
+    [{"compression": name} for name in ("jpeg", "zlib", "lzw", "zstd", "packbits")] + [{"tile": (16, 16)}],
+    ids=str,
+)
+def test_a_tiff_that_lacks_its_last_bytes_is_an_error(tmp_path: Path, options: dict) -> None:
+    import tifffile
+
+    pixels = np.random.default_rng(1).integers(0, 256, (40, 48, 3), dtype=np.uint8)
+    tifffile.imwrite(tmp_path / "a.tif", pixels, photometric="rgb", **options)
+    assert io.read(tmp_path / "a.tif").data.shape == pixels.shape
+    content = (tmp_path / "a.tif").read_bytes()
+    (tmp_path / "a.tif").write_bytes(content[:-8])
+    assert "cut off" in sentence(io.read, tmp_path / "a.tif")
 
 
 def test_a_flipped_bit_in_a_png_is_an_error(tmp_path: Path) -> None:
@@ -154,6 +171,7 @@ def test_jpeg_images_beyond_pillows_own_limit_are_only_bound_by_ours(
         ("o.jpg", "uint16", 3, False, 1, "JPEG cannot hold uint16 RGB; use .png or .tif, or --dtype uint8"),
         ("o.jpg", "uint8", 4, True, 1, "JPEG cannot hold uint8 RGBA; use .png or .tif"),
         ("o.pbm", "uint8", 1, False, 1, "PBM cannot hold uint8 gray; use .png or .tif"),
+        ("o.tif", "datetime64[s]", 1, False, 1, "TIFF cannot hold datetime64[s] gray; use --dtype uint8"),
         ("o.gif", "uint8", 3, False, 1, ".gif files are not written; use one of .png, .tif"),
         ("o.xyz", "uint8", 3, False, 1, ".xyz files are not written; use one of .png, .tif"),
         ("o", "uint8", 3, False, 1, "the name has no extension to tell the format by; use one of .png"),

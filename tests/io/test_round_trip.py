@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from imgtool import io
 from imgtool.errors import ImgtoolError
+from imgtool.io import _tiff
 from imgtool.io.formats import FORMATS
 
 CHANNELS = {"gray": 1, "gray+alpha": 2, "RGB": 3, "RGBA": 4, "multichannel": 5}
@@ -286,6 +287,15 @@ def test_a_written_stack_is_one_series_of_pages(tmp_path: Path) -> None:
     io.write(tmp_path / "stack.tif", random_image((4, 5, 6, 3), "float32", 3))
     with tifffile.TiffFile(tmp_path / "stack.tif") as file:
         assert (len(file.pages), len(file.series), file.series[0].shape) == (4, 1, (4, 5, 6, 3))
+
+
+def test_what_is_too_large_for_tiff_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_tiff, "_BIG", 99)
+    for size, version in ((9, b"II*\0"), (10, b"II+\0")):
+        image = random_image((size, 11), "uint8", 1)
+        io.write(tmp_path / "a.tif", image, overwrite=True)
+        assert (tmp_path / "a.tif").read_bytes()[:4] == version
+        np.testing.assert_array_equal(io.read(tmp_path / "a.tif").data, image.data)
 
 
 def test_every_frame_of_a_gif_becomes_a_page(tmp_path: Path) -> None:
