@@ -14,7 +14,7 @@ import numpy.typing as npt
 from ..errors import ImgtoolError
 from ._files import PathLike, opened, published, shown
 from ._image import Image, Info, Source, layout
-from .formats import SNIFFED, output_format, recognised
+from .formats import SNIFFED, Format, output_format, recognised
 
 __all__ = ["MAX_PIXELS", "Image", "Info", "check_output", "probe", "read", "read_json", "write", "write_text"]
 
@@ -171,14 +171,13 @@ def check_output(
     _output(path, np.dtype(dtype), channels or 1, has_alpha, pages)
 
 
-def _output(path: PathLike, dtype: np.dtype[Any], channels: int, has_alpha: bool, pages: int) -> tuple[str, str]:
+def _output(path: PathLike, dtype: np.dtype[Any], channels: int, has_alpha: bool, pages: int) -> Format:
     """The module and the name of the format for an output."""
 
     try:
-        found = output_format(os.fspath(path), dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
+        return output_format(os.fspath(path), dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
     except ImgtoolError as error:
         raise ImgtoolError(f"{shown(path)}: {error}") from None
-    return found.module, found.name
 
 
 def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
@@ -216,14 +215,17 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
         raise ImgtoolError(
             f"{shown(path)}: an array of shape {data.shape} is no image; it needs rows, columns and pixels"
         )
-    module, name = _output(path, data.dtype, image.channels, image.has_alpha, len(pages))
+    target = _output(path, data.dtype, image.channels, image.has_alpha, len(pages))
     # One page and one channel need no axis; every format reads them back without.
     height, width = pages[0].shape[:2]
+    if max(height, width) > target.largest:
+        limit = f"{target.name} holds at most {target.largest} pixels on a side"
+        raise ImgtoolError(f"{shown(path)}: {limit}, not {width} x {height}; use .tif or .npy")
     shape, channel_axis = layout(height, width, image.channels, len(pages))
     plain = Image(data.astype(data.dtype.newbyteorder("="), copy=False).reshape(shape), channel_axis, image.metadata)
     with published(path, overwrite=overwrite) as stream:
         try:
-            import_module(f".{module}", __name__).write_image(stream, plain, name)
+            import_module(f".{target.module}", __name__).write_image(stream, plain, target.name)
         except ImgtoolError as error:
             raise ImgtoolError(f"{shown(path)}: {error}") from None
 

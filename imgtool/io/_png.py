@@ -16,6 +16,7 @@ import numpy as np
 from ..errors import ImgtoolError
 from ._exif import orientation_of, with_orientation
 from ._image import Array, Image, Info, Metadata, Source, layout
+from .formats import LIBPNG_LARGEST
 
 SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Samples per pixel and allowed bit depths by colour type.
@@ -54,6 +55,8 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     header = _Header(chunks)
     if header.raw_size() > _DEFLATE_LIMIT * sum(length for _, length in pixels):
         raise ImgtoolError("the PNG file is cut off: it is too short for its size in pixels; copy or download it again")
+    if max(header.width, header.height) > LIBPNG_LARGEST:
+        raise ImgtoolError(f"PNG images are read up to {LIBPNG_LARGEST} pixels on a side; store it as TIFF")
     shape, channel_axis = layout(header.height, header.width, header.channels)
     info = Info("PNG", shape, header.dtype, channel_axis, 1, header.channels in (2, 4))
     return Source(info, _metadata(chunks, kept), lambda: _decode(header, stream, pixels).reshape(shape))

@@ -2,6 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
+from math import inf
 from pathlib import PurePath
 
 from ..errors import ImgtoolError
@@ -15,22 +16,33 @@ _ANY = frozenset(_NUMBERS.split())
 
 @dataclass(frozen=True)
 class Format:
-    """A file format: the module that decodes and encodes it, and the dtypes it can hold for each layout of channels."""
+    """A file format: the module that decodes and encodes it, and the dtypes it can hold for each layout of channels.
+
+    `largest` is the most pixels that its encoder allows on a side.
+    """
 
     name: str
     module: str
     extensions: tuple[str, ...]
     holds: Mapping[str, frozenset[str] | set[str]]
     pages: bool = False
+    largest: float = inf
 
     def can_hold(self, dtype: str, layout: str, pages: int) -> bool:
         """Whether an image can be written without loss of values, channels or pages."""
         return dtype in self.holds.get(layout, ()) and (pages == 1 or self.pages)
 
 
+LIBPNG_LARGEST = 1_000_000
 _COLOURS = ("RGB", "gray+alpha", "RGBA")
 FORMATS = (
-    Format("PNG", "_png", (".png",), {"gray": {"bool"} | _SIXTEEN} | dict.fromkeys(_COLOURS, _SIXTEEN)),
+    Format(
+        "PNG",
+        "_png",
+        (".png",),
+        {"gray": {"bool"} | _SIXTEEN} | dict.fromkeys(_COLOURS, _SIXTEEN),
+        largest=LIBPNG_LARGEST,
+    ),
     Format(
         "TIFF",
         "_tiff",
@@ -39,8 +51,8 @@ FORMATS = (
         pages=True,
     ),
     Format("NPY", "_npy", (".npy",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
-    Format("JPEG", "_pillow", (".jpg", ".jpeg"), {"gray": _EIGHT, "RGB": _EIGHT}),
-    Format("WebP", "_pillow", (".webp",), {"RGB": _EIGHT, "RGBA": _EIGHT}),
+    Format("JPEG", "_pillow", (".jpg", ".jpeg"), {"gray": _EIGHT, "RGB": _EIGHT}, largest=65_500),
+    Format("WebP", "_pillow", (".webp",), {"RGB": _EIGHT, "RGBA": _EIGHT}, largest=16_383),
     Format("BMP", "_pillow", (".bmp",), {"gray": {"bool", "uint8"}, "RGB": _EIGHT}),
     Format("PBM", "_netpbm", (".pbm",), {"gray": {"bool"}}),
     Format("PGM", "_netpbm", (".pgm",), {"gray": _SIXTEEN}),

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import threading
 import warnings
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +16,7 @@ import pytest
 from imgtool import io
 from imgtool.errors import ImgtoolError
 
+Build = Callable[..., bytes]
 GRAY = io.Image(np.arange(30, dtype=np.uint8).reshape(5, 6))
 as_root = pytest.mark.skipif(hasattr(os, "geteuid") and os.geteuid() == 0, reason="root may write anywhere")
 
@@ -141,13 +142,8 @@ def test_pages_count_towards_the_pixel_limit(tmp_path: Path) -> None:
     assert "6 x 5 x 4 pages is 120 pixels" in sentence(io.read, tmp_path / "a.tif", max_pixels=119)
 
 
-def test_a_png_that_promises_more_than_its_bytes_can_hold_is_refused_at_once(tmp_path: Path) -> None:
-    def chunk(name: bytes, body: bytes) -> bytes:
-        return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", 30000, 30000, 8, 6, 0, 0, 0))
-    body = chunk(b"IDAT", zlib.compress(bytes(1000))) + chunk(b"IEND", b"")
-    (tmp_path / "bomb.png").write_bytes(b"\x89PNG\r\n\x1a\n" + header + body)
+def test_a_png_that_promises_more_than_its_bytes_can_hold_is_refused_at_once(tmp_path: Path, png: Build) -> None:
+    (tmp_path / "bomb.png").write_bytes(png(30_000, 30_000, 8, 6, bytes(1000)))
     assert "too short for its size" in sentence(io.read, tmp_path / "bomb.png")
 
 
@@ -187,6 +183,24 @@ def test_formats_refuse_what_they_cannot_hold(
     image = io.Image(np.zeros(shape, dtype), -1 if channels > 1 else None, {"alpha": alpha})
     assert sentence(io.write, path, image) == found
     assert list(tmp_path.iterdir()) == []
+
+
+@pytest.mark.parametrize(("extension", "largest"), [(".png", 1_000_000), (".jpg", 65_500), (".webp", 16_383)])
+def test_sides_are_limited_where_the_encoder_limits_them(tmp_path: Path, extension: str, largest: int) -> None:
+    longest = io.Image(np.zeros((1, largest, 3), np.uint8), -1)
+    io.write(tmp_path / f"a{extension}", longest)
+    assert io.read(tmp_path / f"a{extension}").data.shape == longest.data.shape
+    longer = io.Image(np.zeros((largest + 1, 1, 3), np.uint8), -1)
+    message = sentence(io.write, tmp_path / f"b{extension}", longer)
+    assert f"holds at most {largest} pixels on a side, not 1 x {largest + 1}; use .tif or .npy" in message
+
+
+def test_a_png_that_libpng_does_not_decode_is_refused_silently(
+    tmp_path: Path, png: Build, capfd: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "a.png").write_bytes(png(1_000_001, 1, 8, 0, bytes(1_000_002)))
+    assert "read up to 1000000 pixels on a side; store it as TIFF" in sentence(io.read, tmp_path / "a.png")
+    assert capfd.readouterr() == ("", "")
 
 
 @pytest.mark.parametrize("shape", [(0, 3), (3,), (2, 3, 4, 5)])

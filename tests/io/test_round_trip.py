@@ -1,7 +1,7 @@
 """What is written is read back: pixels of every format in the table, and the metadata."""
 
 import struct
-import zlib
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -14,6 +14,7 @@ from imgtool.errors import ImgtoolError
 from imgtool.io import _tiff
 from imgtool.io.formats import FORMATS
 
+Build = Callable[..., bytes]
 CHANNELS = {"gray": 1, "gray+alpha": 2, "RGB": 3, "RGBA": 4, "multichannel": 5}
 CASES = [
     (format_, extension, layout, dtype)
@@ -111,23 +112,16 @@ def test_a_single_channel_is_read_back_without_its_axis(tmp_path: Path, extensio
     np.testing.assert_array_equal(back.data, image.data)
 
 
-def chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(name + body))
-
-
-def png(width: int, height: int, depth: int, colour: int, raw: bytes, *extra: bytes, interlaced: int = 0) -> bytes:
-    header = chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, depth, colour, 0, 0, interlaced))
-    return b"\x89PNG\r\n\x1a\n" + header + b"".join(extra) + chunk(b"IDAT", zlib.compress(raw)) + chunk(b"IEND", b"")
-
-
 @pytest.mark.parametrize(("depth", "expected"), [(1, [True, False]), (2, [255, 0]), (4, [255, 0])])
-def test_few_bits_of_gray_are_spread_over_the_whole_range(tmp_path: Path, depth: int, expected: list) -> None:
+def test_few_bits_of_gray_are_spread_over_the_whole_range(
+    tmp_path: Path, png: Build, depth: int, expected: list
+) -> None:
     row = {1: 0b10000000, 2: 0b11000000, 4: 0b11110000}[depth]
     (tmp_path / "gray.png").write_bytes(png(2, 1, depth, 0, bytes([0, row])))
     assert io.read(tmp_path / "gray.png").data.tolist() == [expected]
 
 
-def test_a_palette_is_read_as_colours_with_its_opacity(tmp_path: Path) -> None:
+def test_a_palette_is_read_as_colours_with_its_opacity(tmp_path: Path, png: Build, chunk: Build) -> None:
     palette = chunk(b"PLTE", bytes([1, 2, 3, 4, 5, 6]))
     (tmp_path / "solid.png").write_bytes(png(2, 1, 8, 3, bytes([0, 0, 1]), palette))
     assert io.read(tmp_path / "solid.png").data.tolist() == [[[1, 2, 3], [4, 5, 6]]]
@@ -137,7 +131,7 @@ def test_a_palette_is_read_as_colours_with_its_opacity(tmp_path: Path) -> None:
     assert image.data.tolist() == [[[1, 2, 3, 9], [4, 5, 6, 255]]]
 
 
-def test_a_colour_key_becomes_alpha_at_full_depth(tmp_path: Path) -> None:
+def test_a_colour_key_becomes_alpha_at_full_depth(tmp_path: Path, png: Build, chunk: Build) -> None:
     key = chunk(b"tRNS", struct.pack(">H", 500))
     (tmp_path / "key.png").write_bytes(png(2, 1, 16, 0, struct.pack(">BHH", 0, 500, 501), key))
     image = io.read(tmp_path / "key.png")
@@ -147,7 +141,7 @@ def test_a_colour_key_becomes_alpha_at_full_depth(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("size", [(1, 1), (2, 3), (5, 5), (9, 7)])
 def test_interlaced_sixteen_bit_colour_is_read_exactly_and_silently(
-    tmp_path: Path, size: tuple[int, int], capfd: pytest.CaptureFixture[str]
+    tmp_path: Path, png: Build, size: tuple[int, int], capfd: pytest.CaptureFixture[str]
 ) -> None:
     height, width = size
     data = random_image((height, width, 3), "uint16", 3).data
@@ -345,7 +339,9 @@ def test_orientation_survives_a_change_of_format(tmp_path: Path, source: str, go
     assert back.data.shape == (4, 5, 3)
 
 
-def test_text_and_gamma_of_a_png_are_kept_and_a_damaged_note_is_not_fatal(tmp_path: Path) -> None:
+def test_text_and_gamma_of_a_png_are_kept_and_a_damaged_note_is_not_fatal(
+    tmp_path: Path, png: Build, chunk: Build
+) -> None:
     gamma, note = chunk(b"gAMA", struct.pack(">I", 45455)), chunk(b"tEXt", b"Author\0someone")
     broken = note[:-1] + bytes([note[-1] ^ 1])
     (tmp_path / "a.png").write_bytes(png(1, 1, 8, 0, b"\0\7", gamma, note, broken))
