@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImgtoolError
-from ._files import PathLike, opened, published, shown
+from ._files import PathLike, opened, published, reason, shown
 from ._image import Image, Info, Source, layout
 from .formats import SNIFFED, Format, output_format, recognised
 
@@ -105,6 +105,8 @@ def _explained(path: PathLike) -> Iterator[None]:
     except MemoryError:
         raise ImgtoolError(f"{shown(path)}: decoding it needs more memory than there is") from None
     except Exception as error:
+        if isinstance(error, OSError) and error.errno:
+            raise ImgtoolError(f"{shown(path)}: {reason(error)}") from None
         # Codecs say what is wrong; the other exceptions say where our dependencies did not expect it.
         said = isinstance(error, OSError | RuntimeError | SyntaxError | ValueError)
         words = " ".join(str(error).split()) if said else ""
@@ -172,8 +174,7 @@ def check_output(
 
 
 def _output(path: PathLike, dtype: np.dtype[Any], channels: int, has_alpha: bool, pages: int) -> Format:
-    """The module and the name of the format for an output."""
-
+    """The format for an output, if it can hold the image."""
     try:
         return output_format(os.fspath(path), dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
     except ImgtoolError as error:

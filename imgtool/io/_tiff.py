@@ -53,7 +53,7 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
 
     # A JPEG decoder would fill in what is missing.
     end = stream.seek(0, SEEK_END)
-    if first.compression != _NONE and any(_end(page) > end for page in pages):
+    if any(page.compression != _NONE and _end(page) > end for page in pages):
         raise ImgtoolError("the TIFF file is cut off; copy or download it again")
     separate, depth, height, width, contiguous = first.shaped
     samples = separate * contiguous
@@ -71,9 +71,9 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
 
     def decode() -> Array:
         stacked = count != len(pages) * depth
-        blocks = (hidden.asarray(),) if stacked else (page.asarray(maxworkers=1) for page in pages)
+        blocks = ((first, hidden.asarray()),) if stacked else ((page, page.asarray(maxworkers=1)) for page in pages)
         # One page in memory besides the result, and a single one is the result.
-        planes = (_as_light(first, block.reshape(-1, *first.shaped)).astype(dtype, copy=False) for block in blocks)
+        planes = (_as_light(page, block).astype(dtype, copy=False) for page, block in blocks)
         if stacked or len(pages) == 1:
             data = next(planes)
         else:
@@ -128,11 +128,12 @@ def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:
 
 
 def _as_light(page: Any, block: Array) -> Array:
-    """Samples (.., S, D, H, W, C) as (pages, H, W, S * C) such that 0 is dark.
+    """The samples of one page or more as (pages, H, W, C) such that 0 is dark.
 
     Palettes are applied, white-is-zero is inverted, and less than 8 bits are spread over 8.
     """
-    planes = np.moveaxis(block, 1, 4)
+    # tifffile's order: separate samples, depth, rows, columns, interleaved samples.
+    planes = np.moveaxis(block.reshape(-1, *page.shaped), 1, 4)
     planes = planes.reshape(-1, *planes.shape[2:4], planes.shape[4] * planes.shape[5])
     bits = page.bitspersample if isinstance(page.bitspersample, int) else planes.dtype.itemsize * 8
     if page.photometric == _PALETTE:
@@ -140,14 +141,14 @@ def _as_light(page: Any, block: Array) -> Array:
         # Some writers store 8-bit values where the standard wants 16-bit ones.
         table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
         return np.moveaxis(table[:, planes[..., 0].astype(np.intp)], 0, -1)
-    if planes.dtype == bool:
-        return ~planes if page.photometric == _MINISWHITE else planes
-    if planes.dtype.kind != "u":
+    if planes.dtype.kind not in "bu":
         return planes
     full = (1 << bits) - 1
-    if page.photometric == _MINISWHITE:
-        planes = planes.dtype.type(full) - planes
-    if bits < 8:
+    if page.photometric == _MINISWHITE:  # which is said of the gray sample, not of alpha
+        planes = planes.copy()
+        gray = planes[..., 0]
+        planes[..., 0] = ~gray if gray.dtype.kind == "b" else full - gray
+    if 1 < bits < 8:
         planes = (planes.astype(np.uint16) * 255 + full // 2) // full
     return planes
 

@@ -160,9 +160,17 @@ def test_tiff_variants_are_read_as_light(tmp_path: Path) -> None:
     path = tmp_path / "a.tif"
     tifffile.imwrite(path, ramp, photometric="miniswhite")
     np.testing.assert_array_equal(io.read(path).data, 255 - ramp)
+    veiled = np.stack([ramp, ramp], axis=-1)
+    tifffile.imwrite(path, veiled, photometric="miniswhite", planarconfig="contig", extrasamples=["unassalpha"])
+    np.testing.assert_array_equal(io.read(path).data, np.stack([255 - ramp, ramp], axis=-1))
     colours = np.arange(768, dtype=np.uint16).reshape(3, 256) * 80
     tifffile.imwrite(path, ramp, photometric="palette", colormap=colours)
     np.testing.assert_array_equal(io.read(path).data, np.moveaxis(colours[:, ramp] >> 8, 0, -1))
+    with tifffile.TiffWriter(path) as file:
+        for shift in (0, 5):
+            file.write(ramp, photometric="palette", colormap=colours >> shift, metadata=None)
+    pages = io.read(path).pages
+    np.testing.assert_array_equal(pages[1], np.moveaxis((colours >> 5)[:, ramp] >> 8, 0, -1))
     planar = np.arange(36, dtype=np.uint16).reshape(3, 3, 4)
     tifffile.imwrite(path, planar, photometric="rgb", planarconfig="separate")
     np.testing.assert_array_equal(io.read(path).data, np.moveaxis(planar, 0, -1))
