@@ -1,18 +1,19 @@
-"""Correlation of a row slab with a small kernel, directly.
+"""Correlation of a row slab with a kernel, directly or axis by axis.
 
 Input rows are converted to the accumulator's type one at a time into a ring of padded rows, where the border is
 written out; blocks of BLOCK_ROWS rows x COLUMNS vectors of the output stay in registers while every loaded vector feeds
-all their rows. Nothing but the ring is ever copied, every source type and stride goes through the same loops, and every
-output value is summed in one order (kernel rows, then columns), whatever the slab, the block or the thread.
+all their rows. A separable kernel filters each row on its way into the ring. Nothing but the ring is ever copied, every
+source type and stride goes through the same loops, and every output value is summed in one order (kernel rows, then
+columns), whatever the slab, the block or the thread.
 """
 
-from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
-                             PyObject_GetBuffer)
+from cpython.buffer cimport PyBuffer_Release
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from border cimport border_index
-from pixels cimport Load, Source, Store, choose_load, choose_store, real, wide
+from pixels cimport (Source, Store, choose_load, choose_store, load_segment, open_goal, open_source, real, smaller,
+                     wide)
 
 cdef extern from *:
     const Py_ssize_t PY_SSIZE_T_MIN
@@ -37,50 +38,31 @@ ctypedef fused vector:
 
 cdef struct Task:
     int border
-    Py_ssize_t begin, end
+    Py_ssize_t begin, end  # rows of the output
+    Py_ssize_t top, left  # how far the kernel reaches up and left of an output pixel's place in the source
+    Py_ssize_t columns  # of the output
     Py_ssize_t depth, height, width  # of the kernel
 
 
-cdef void fill_row(const Source *source, Py_ssize_t y, int border, const real *outside, const Py_ssize_t *edge,
-                   Py_ssize_t left, Py_ssize_t right, real alpha_one, real *row) noexcept nogil:
-    """Row `y` of the source, which may lie outside of it, with `left` and `right` border pixels written out.
-
-    `edge` holds the columns that stand for these pixels, -1 for `outside`. Where `alpha_one` is not 0 the last channel
-    is alpha, of which that value is opaque: colours are multiplied by it and it is scaled to 1.
-    """
-    cdef Py_ssize_t channels = source.channels, width = source.width
-    cdef Py_ssize_t x, c
-    cdef real *pixels = row + left * channels
-    cdef real *goal
-    y = border_index(y, source.height, border)
-    if y < 0:
-        for x in range(left + width + right):
-            for c in range(channels):
-                row[x * channels + c] = outside[c]
-        return
-    source.load(source.data + y * source.row_stride, width, channels, source.pixel_stride, source.channel_stride,
-                pixels)
-    if alpha_one != 0:
-        for x in range(width):
-            goal = pixels + x * channels
-            goal[channels - 1] /= alpha_one
-            for c in range(channels - 1):
-                goal[c] *= goal[channels - 1]
-    for x in range(left + right):
-        goal = row + (x if x < left else x + width) * channels
-        for c in range(channels):
-            goal[c] = outside[c] if edge[x] < 0 else pixels[edge[x] * channels + c]
+cdef void premultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, real alpha_one) noexcept nogil:
+    """Scale alpha, the last channel, from `alpha_one` to 1 and multiply the colours by it."""
+    cdef Py_ssize_t c
+    for _ in range(pixels):
+        values[channels - 1] /= alpha_one
+        for c in range(channels - 1):
+            values[c] *= values[channels - 1]
+        values += channels
 
 
-cdef void unpremultiply(real *values, Py_ssize_t count, Py_ssize_t channels, real alpha_one,
-                        real kernel_sum) noexcept nogil:
+cdef void unpremultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, real alpha_one, real kernel_sum,
+                        real bias) noexcept nogil:
     """Divide colours by the share of opaque weight, which is exactly 1 where all alpha under the kernel is opaque."""
     cdef Py_ssize_t c
     cdef real share
-    for _ in range(count // channels):
+    for _ in range(pixels):
         share = values[channels - 1] / kernel_sum
         for c in range(channels - 1):
-            values[c] = values[c] / share if share > 0 else 0
+            values[c] = (values[c] / share if share > 0 else 0) + bias
         values[channels - 1] = alpha_one * (1 if share > 1 else share if share > 0 else 0)
         values += channels
 
@@ -123,52 +105,78 @@ cdef void block(real **rows, const real *kernel, Py_ssize_t height, Py_ssize_t w
                 (<vector *>(out + r * out_stride))[kx] = total[r][kx]
 
 
-cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a if a < b else b
+cdef void filter_row(const real *row, const real *taps, Py_ssize_t count, Py_ssize_t step, Py_ssize_t values, real *out,
+                     const vector *_) noexcept nogil:
+    """Correlate one padded row with `count` taps; `values` is a multiple of two blocks' width."""
+    cdef vector t0, t1, t2, t3, t4, t5, t6, t7
+    cdef const vector *line
+    cdef vector *goal
+    cdef Py_ssize_t x, k, lanes = 1 if real is wide else VECTOR_BYTES // sizeof(real)
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector) or (
+            real is wide and vector is wide_vector):
+        for x in range(values // (2 * COLUMNS * lanes)):
+            line = <const vector *>row
+            t0, t1, t2, t3 = taps[0] * line[0], taps[0] * line[1], taps[0] * line[2], taps[0] * line[3]
+            t4, t5, t6, t7 = taps[0] * line[4], taps[0] * line[5], taps[0] * line[6], taps[0] * line[7]
+            for k in range(1, count):
+                line = <const vector *>(row + k * step)
+                t0 += taps[k] * line[0]
+                t1 += taps[k] * line[1]
+                t2 += taps[k] * line[2]
+                t3 += taps[k] * line[3]
+                t4 += taps[k] * line[4]
+                t5 += taps[k] * line[5]
+                t6 += taps[k] * line[6]
+                t7 += taps[k] * line[7]
+            goal = <vector *>out
+            goal[0], goal[1], goal[2], goal[3] = t0, t1, t2, t3
+            goal[4], goal[5], goal[6], goal[7] = t4, t5, t6, t7
+            row += 2 * COLUMNS * lanes
+            out += 2 * COLUMNS * lanes
 
 
 cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize_t *planes, const real *kernel,
-                          const real *outside, real alpha_one, real kernel_sum, char *out, Py_ssize_t out_itemsize,
-                          bint in_place, Store store, const vector *_) except -1 nogil:
+                          const real *across, const real *outside, real bias, real alpha_one, real kernel_sum, char *out,
+                          Py_ssize_t out_itemsize, bint in_place, Store store, const vector *_) except -1 nogil:
     """Rows [begin, end) of the output; returns how many values were saturated.
 
     `planes` holds for each plane of the kernel the offset in bytes of the source plane under it, OUTSIDE for one beyond
-    the image. With `in_place` the output is of the accumulator's type: full blocks are written where they belong.
+    the image. `across`, if not NULL, are `task.width` taps that filter each row, and `kernel` has one column then. With
+    `in_place` the output is of the accumulator's type: full blocks are written where they belong.
     """
-    cdef Py_ssize_t begin = task.begin, end = task.end, depth = task.depth, height = task.height, width = task.width
-    cdef Py_ssize_t channels = source.channels, row_values = source.width * channels
-    cdef Py_ssize_t lanes = 1 if real is wide else VECTOR_BYTES // sizeof(real)
-    cdef Py_ssize_t tile_width = COLUMNS * lanes
-    cdef Py_ssize_t padded = (row_values + tile_width - 1) // tile_width * tile_width
-    cdef Py_ssize_t ring_rows = height + BLOCK_ROWS - 1, pitch = padded + (width - 1) * channels
-    cdef Py_ssize_t left = width // 2, right = width - 1 - left, top = height // 2
+    cdef Py_ssize_t begin = task.begin, end = task.end, depth = task.depth, height = task.height
+    cdef Py_ssize_t width = task.width if across == NULL else 1  # of the kernel on the ring's rows
+    cdef Py_ssize_t channels = source.channels, row_values = task.columns * channels
+    cdef Py_ssize_t tile_width = COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
+    cdef Py_ssize_t padded = (row_values + 2 * tile_width - 1) // (2 * tile_width) * 2 * tile_width
+    cdef Py_ssize_t reach = padded + (task.width - 1) * channels
+    cdef Py_ssize_t ring_rows = height + BLOCK_ROWS - 1, pitch = reach if across == NULL else padded
     cdef Py_ssize_t tile_size = BLOCK_ROWS * tile_width
     # A kernel of several planes sums them in accumulators for the whole slab; one plane needs only the tile.
     cdef Py_ssize_t sums_rows = end - begin + BLOCK_ROWS if depth > 1 else 0
-    cdef Py_ssize_t values = ring_rows * pitch + 2 * tile_size + sums_rows * padded
+    cdef Py_ssize_t values = ring_rows * pitch + 2 * tile_size + reach + sums_rows * padded
     cdef Py_ssize_t scratch = (values * sizeof(real) + 15) // 16 * 16
-    cdef real *ring = <real *>calloc(
-        scratch + (left + right) * sizeof(Py_ssize_t) + ring_rows * sizeof(real *), 1)
-    cdef real *zeros
+    cdef real *ring = <real *>calloc(scratch + ring_rows * sizeof(real *), 1)
+    cdef real *offsets
     cdef real *tile
+    cdef real *line
+    cdef real *slot
     cdef real *sums
     cdef real *goal
     cdef const real *start
     cdef real **rows
-    cdef Py_ssize_t *edge
     cdef Source plane
     cdef Py_ssize_t t, group, strip, x, y, r, count, loaded, start_stride, goal_stride, saturated = 0
     if ring == NULL:
         raise MemoryError()
-    zeros = ring + ring_rows * pitch
-    tile = zeros + tile_size
-    sums = tile + tile_size
-    edge = <Py_ssize_t *>(<char *>ring + scratch)
-    rows = <real **>(edge + left + right)
-    for x in range(left):
-        edge[x] = border_index(x - left, source.width, task.border)
-    for x in range(right):
-        edge[left + x] = border_index(source.width + x, source.width, task.border)
+    offsets = ring + ring_rows * pitch
+    tile = offsets + tile_size
+    line = tile + tile_size
+    sums = line + reach
+    rows = <real **>(<char *>ring + scratch)
+    if alpha_one == 0:
+        for x in range(tile_size):
+            offsets[x] = bias
     plane = source[0]
     for t in range(depth):
         if planes[t] == OUTSIDE:
@@ -179,14 +187,20 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
         for group in range((end - begin + BLOCK_ROWS - 1) // BLOCK_ROWS):
             y = begin + group * BLOCK_ROWS
             while loaded < smaller(y + ring_rows, end + height - 1):
-                fill_row(&plane, loaded - top, task.border, outside, edge, left, right, alpha_one,
-                         ring + (loaded - begin) % ring_rows * pitch)
+                slot = ring + (loaded - begin) % ring_rows * pitch
+                goal = slot if across == NULL else line
+                load_segment(&plane, loaded - task.top, -task.left, task.columns + task.width - 1, task.border, outside,
+                             goal)
+                if alpha_one != 0:
+                    premultiply(goal, task.columns + task.width - 1, channels, alpha_one)
+                if across != NULL:
+                    filter_row(line, across, task.width, channels, padded, slot, _)
                 loaded += 1
             for r in range(ring_rows):
                 rows[r] = ring + (y - begin + r) % ring_rows * pitch
-            for strip in range(padded // tile_width):
+            for strip in range((row_values + tile_width - 1) // tile_width):
                 x = strip * tile_width
-                start, start_stride = zeros, tile_width
+                start, start_stride = offsets, tile_width
                 goal, goal_stride = tile, tile_width
                 if t > 0:
                     start, start_stride = sums + (y - begin) * padded + x, padded
@@ -200,105 +214,157 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
                     count = smaller(tile_width, row_values - x)
                     for r in range(smaller(BLOCK_ROWS, end - y)):
                         if alpha_one != 0:
-                            unpremultiply(tile + r * tile_width, count, channels, alpha_one, kernel_sum)
+                            unpremultiply(tile + r * tile_width, count // channels, channels, alpha_one, kernel_sum,
+                                          bias)
                         saturated += store(tile + r * tile_width, count,
                                            out + ((y + r) * row_values + x) * out_itemsize, 1)
     free(ring)
     return saturated
 
 
-cdef Py_ssize_t run(object source, object out, const Task *task, const Py_ssize_t *planes, const real *kernel,
-                    const real *outside, Py_ssize_t channels, real alpha_one, real kernel_sum,
-                    const vector *_) except -1:
+cdef class Correlation:
+    """A kernel made ready: its taps in the accumulator's type, its border and its place on the image.
+
+    taps: the kernel's values one after the other, float64, or int64 for `kind` "i8", as it is laid on the image without
+    flipping. shape: its planes, rows and columns. across: 0, or how many more taps follow that filter every row first; the
+    kernel has one column then. kind: the accumulator, "f4", "f8" or "i8" (exact in 128 bits: the sum of magnitudes must stay
+    below 2**63). border: `border.Border`, with `outside` as the constant. bias is added to every sum. alpha_one: the value
+    of opaque alpha in the last channel, 0 for no alpha. top and left: how far the kernel reaches up and left of an output
+    pixel's place.
+    """
+
+    cdef void *taps  # the kernel's, then those across
+    cdef Task task
+    cdef Py_ssize_t in_kernel
+    cdef bint separable
+    cdef str kind
+    cdef object outside, bias
+    cdef double alpha_one
+
+    def __cinit__(self, taps, shape, Py_ssize_t across, str kind, int border, outside, bias, double alpha_one,
+                  Py_ssize_t top, Py_ssize_t left):
+        cdef Py_ssize_t i
+        cdef const double[::1] reals
+        cdef const int64_t[::1] wholes
+        self.task.depth, self.task.height, self.task.width = shape
+        self.in_kernel = self.task.depth * self.task.height * self.task.width
+        self.separable = across > 0
+        self.task.border, self.task.top, self.task.left = border, top, left
+        self.kind, self.outside, self.bias, self.alpha_one = kind, outside, bias, alpha_one
+        if self.in_kernel <= 0 or len(taps) != self.in_kernel + across or across and self.task.width != 1 or (
+                kind == "i8" and alpha_one != 0):
+            raise ValueError("the kernel is empty, does not fit its shape or the taps across, or is exact and has alpha")
+        self.taps = malloc((self.in_kernel + across) * sizeof(wide))
+        if self.taps == NULL:
+            raise MemoryError()
+        if kind == "i8":
+            wholes = taps
+            for i in range(wholes.shape[0]):
+                (<wide *>self.taps)[i] = wholes[i]
+        else:
+            reals = taps
+            for i in range(reals.shape[0]):
+                if kind == "f4":
+                    (<float *>self.taps)[i] = <float>reals[i]
+                else:
+                    (<double *>self.taps)[i] = reals[i]
+        if self.separable:
+            self.task.width = across
+
+    def __dealloc__(self):
+        free(self.taps)
+
+    def slab(self, source, out, planes, Py_ssize_t begin, Py_ssize_t end):
+        """Rows [begin, end) of `out`; returns how many values were saturated.
+
+        source, out: rows x columns x channels of any real type but float16, source not empty, out C-contiguous. planes:
+        None for a kernel of one plane, or for each of its planes the offset in bytes from `source` to the plane under it,
+        OUTSIDE_PLANE for one beyond the image.
+        """
+        if self.kind == "f4":
+            return correlate_slab(self, <float *>self.taps, source, out, planes, begin, end, <float_vector *>NULL)
+        if self.kind == "f8":
+            return correlate_slab(self, <double *>self.taps, source, out, planes, begin, end, <double_vector *>NULL)
+        return correlate_slab(self, <wide *>self.taps, source, out, planes, begin, end, <wide_vector *>NULL)
+
+
+cdef real sum_of_ones(const real *taps, Py_ssize_t count, const real *across, Py_ssize_t width) noexcept nogil:
+    """What the kernel makes of a source of ones, rounded as the kernel itself rounds it."""
+    cdef real total = 0, one = 1
+    cdef Py_ssize_t i
+    if across != NULL:
+        one = across[0]
+        for i in range(1, width):
+            one += across[i]
+    for i in range(count):
+        total += taps[i] * one
+    return total
+
+
+cdef correlate_slab(Correlation self, const real *taps, source, out, planes, Py_ssize_t begin, Py_ssize_t end,
+                    const vector *_):
     """Take the two arrays apart and correlate without the GIL."""
+    cdef Task task = self.task
+    cdef const real *across = taps + self.in_kernel if self.separable else NULL
     cdef Py_buffer pixels, result
     cdef Source plane
     cdef Store store
     cdef bint in_place
-    cdef Py_ssize_t saturated
-    PyObject_GetBuffer(source, &pixels, PyBUF_FORMAT | PyBUF_STRIDES)
+    cdef Py_ssize_t channel, here = 0, saturated
+    cdef const Py_ssize_t[::1] offsets
+    cdef const Py_ssize_t *places = &here
+    cdef real *outside
+    cdef real bias
+    if planes is not None:
+        offsets = planes
+        places = &offsets[0]
+    if task.depth != (1 if planes is None else offsets.shape[0]):
+        raise ValueError("one offset per plane of the kernel is needed")
+    open_source(source, &pixels, &plane)
     try:
-        PyObject_GetBuffer(out, &result, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        open_goal(out, &result, &plane)
         try:
-            if pixels.ndim != 3 or result.ndim != 3 or not 0 <= task.begin <= task.end <= pixels.shape[0]:
-                raise ValueError("source and out must be rows x columns x channels, and hold the rows asked for")
-            for axis in range(3):
-                if pixels.shape[axis] != result.shape[axis]:
-                    raise ValueError("source and out must have one shape")
-            if channels != pixels.shape[2]:
-                raise ValueError("one border value per channel is needed")
-            plane.data = <const char *>pixels.buf
-            plane.height, plane.width, plane.channels = pixels.shape[0], pixels.shape[1], pixels.shape[2]
-            plane.row_stride, plane.pixel_stride = pixels.strides[0], pixels.strides[1]
-            plane.channel_stride = pixels.strides[2]
-            plane.load = choose_load(&pixels, outside)
-            store = choose_store(&result, outside)
-            in_place = alpha_one == 0 and (
+            if not 0 <= begin <= end <= result.shape[0]:
+                raise ValueError("out has no such rows")
+            task.begin, task.end, task.columns = begin, end, result.shape[1]
+            plane.load = choose_load(&pixels, taps)
+            store = choose_store(&result, taps)
+            in_place = self.alpha_one == 0 and (
                 (real is float and result.format[0] == c"f") or (real is double and result.format[0] == c"d"))
-            with nogil:
-                saturated = correlate(&plane, task, planes, kernel, outside, alpha_one, kernel_sum,
-                                      <char *>result.buf, result.itemsize, in_place, store, _)
-            return saturated
+            outside = <real *>malloc(plane.channels * sizeof(real))
+            if outside == NULL:
+                raise MemoryError()
+            try:
+                for channel in range(plane.channels):
+                    if real is wide:
+                        outside[channel] = <int64_t>self.outside
+                    else:
+                        outside[channel] = <double>self.outside
+                if self.alpha_one != 0:
+                    outside[plane.channels - 1] = <real>self.alpha_one
+                if real is wide:
+                    bias = <real><int64_t>self.bias
+                else:
+                    bias = <real><double>self.bias
+                with nogil:
+                    saturated = correlate(&plane, &task, places, taps, across, outside, bias, <real>self.alpha_one,
+                                          sum_of_ones(taps, self.in_kernel, across, task.width), <char *>result.buf,
+                                          result.itemsize, in_place, store, _)
+                return saturated
+            finally:
+                free(outside)
         finally:
             PyBuffer_Release(&result)
     finally:
         PyBuffer_Release(&pixels)
 
 
-cdef Task task_of(int border, Py_ssize_t begin, Py_ssize_t end, Py_ssize_t depth, Py_ssize_t height, Py_ssize_t width,
-                  Py_ssize_t planes) except *:
-    if depth != planes:
-        raise ValueError("one offset per plane of the kernel is needed")
-    return Task(border=border, begin=begin, end=end, depth=depth, height=height, width=width)
+def border_table(int border, Py_ssize_t length, Py_ssize_t before, Py_ssize_t[:, ::1] table):
+    """For each place of an axis the indices under a kernel as long as a row of `table`, -1 for the constant.
 
-
-def correlate_slab_f32(source, out, const Py_ssize_t[::1] planes, const float[:, :, ::1] kernel, int border,
-                       const float[::1] outside, float alpha_one, float kernel_sum, Py_ssize_t begin, Py_ssize_t end):
-    """Rows [begin, end) of `out`, summed in float32; returns how many values were saturated.
-
-    source, out: rows x columns x channels of any real type (no float16), not empty, out C-contiguous. planes: for each
-    plane of `kernel` (planes x rows x columns) the offset in bytes from `source` to the plane under it, OUTSIDE_PLANE
-    for one outside of the image. border: `border.Border`. outside: per channel the value of the constant border.
-    alpha_one: the value of opaque alpha in the last channel, 0 for no alpha; kernel_sum: the sum of the kernel in this
-    type and in its order.
+    length: of the source; before: how far the kernel reaches before its place.
     """
-    cdef Task task = task_of(border, begin, end, kernel.shape[0], kernel.shape[1], kernel.shape[2], planes.shape[0])
-    return run(source, out, &task, &planes[0], &kernel[0, 0, 0], &outside[0], outside.shape[0], alpha_one, kernel_sum,
-               <float_vector *>NULL)
-
-
-def correlate_slab_f64(source, out, const Py_ssize_t[::1] planes, const double[:, :, ::1] kernel, int border,
-                       const double[::1] outside, double alpha_one, double kernel_sum, Py_ssize_t begin,
-                       Py_ssize_t end):
-    """As correlate_slab_f32, summed in float64."""
-    cdef Task task = task_of(border, begin, end, kernel.shape[0], kernel.shape[1], kernel.shape[2], planes.shape[0])
-    return run(source, out, &task, &planes[0], &kernel[0, 0, 0], &outside[0], outside.shape[0], alpha_one, kernel_sum,
-               <double_vector *>NULL)
-
-
-def correlate_slab_exact(source, out, const Py_ssize_t[::1] planes, const int64_t[:, :, ::1] kernel, int border,
-                         int64_t outside, Py_ssize_t begin, Py_ssize_t end):
-    """As correlate_slab_f32 for integer types, summed exactly in 128 bits: sum|kernel| must be below 2**63."""
-    cdef Task task = task_of(border, begin, end, kernel.shape[0], kernel.shape[1], kernel.shape[2], planes.shape[0])
-    cdef Py_ssize_t i, taps = task.depth * task.height * task.width, channels = source.shape[2]
-    cdef const int64_t *values = &kernel[0, 0, 0]
-    cdef wide *numbers = <wide *>malloc((taps + channels) * sizeof(wide))
-    if numbers == NULL:
-        raise MemoryError()
-    try:
-        for i in range(taps):
-            numbers[i] = values[i]
-        for i in range(channels):
-            numbers[taps + i] = outside
-        return run(source, out, &task, &planes[0], numbers, numbers + taps, channels, <wide>0, <wide>0,
-                   <wide_vector *>NULL)
-    finally:
-        free(numbers)
-
-
-def border_table(int border, Py_ssize_t length, Py_ssize_t[:, ::1] table):
-    """For each index of an axis the indices under a kernel as long as `table` is wide, -1 for the constant."""
     cdef Py_ssize_t i, j
     for i in range(table.shape[0]):
         for j in range(table.shape[1]):
-            table[i, j] = border_index(i + j - table.shape[1] // 2, length, border)
+            table[i, j] = border_index(i + j - before, length, border)

@@ -6,14 +6,12 @@ code; the transforms along the rows run on blocks of rows transposed into the sa
 frequency and inverse ones in time: nothing is ever put back into natural order.
 """
 
-from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
-                             PyObject_GetBuffer)
+from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport cos, pi, sin
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from border cimport border_index
-from pixels cimport Source, Store, choose_load, choose_store
+from pixels cimport Source, Store, choose_load, choose_store, load_segment, open_goal, open_source, smaller
 
 cdef extern from "simd.h" nogil:
     enum: VECTOR_BYTES
@@ -265,12 +263,18 @@ cdef int fill_spectrum(Spectrum plan, const double[:, ::1] kernel, real *values,
 
 
 cdef struct Tiles:  # a grid over one channel after the other; neighbours in this order make a pair
+    Py_ssize_t height, width, channels  # of the output
     Py_ssize_t step_y, step_x  # of a tile's output
     Py_ssize_t across, per_channel, count
 
 
+cdef struct Tile:
+    Py_ssize_t channel, y, x, height, width  # of its output
+
+
 cdef Tiles tiles_of(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels):
     cdef Tiles tiles
+    tiles.height, tiles.width, tiles.channels = height, width, channels
     tiles.step_y, tiles.step_x = plan.n - plan.height + 1, plan.n - plan.width + 1
     tiles.across = (width + tiles.step_x - 1) // tiles.step_x
     tiles.per_channel = (height + tiles.step_y - 1) // tiles.step_y * tiles.across
@@ -278,44 +282,38 @@ cdef Tiles tiles_of(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize
     return tiles
 
 
-cdef double load_tile(const Source *source, Py_ssize_t channel, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows,
-                      Py_ssize_t columns, int border, real outside, Py_ssize_t stride, Py_ssize_t n, real *row,
-                      real *tile, bint careful, const vector *_) noexcept nogil:
-    """Read rows x columns pixels from (y, x) on, which may lie outside, into one part of a tile; the rest is 0.
+cdef Tile tile_at(const Tiles *tiles, Py_ssize_t index) noexcept nogil:
+    cdef Tile tile
+    tile.channel = index // tiles.per_channel
+    tile.y = index % tiles.per_channel // tiles.across * tiles.step_y
+    tile.x = index % tiles.per_channel % tiles.across * tiles.step_x
+    tile.height, tile.width = smaller(tiles.step_y, tiles.height - tile.y), smaller(tiles.step_x, tiles.width - tile.x)
+    return tile
 
-    Returns how many times the mean square of the tile exceeds that of its faintest row that is not all 0: NaN or infinite
-    where a number is, or where squares overflow. 0 unless `careful`.
+
+cdef double load_tile(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows, Py_ssize_t columns, int border,
+                      real outside, Py_ssize_t stride, Py_ssize_t n, real *row, real *tile, bint careful,
+                      const vector *_) noexcept nogil:
+    """Read rows x columns pixels of one channel from (y, x) on, which may lie outside, into one part of a tile.
+
+    The rest of the tile is 0. Returns how many times the mean square of the tile exceeds that of its faintest row that is
+    not all 0: NaN or infinite where a number is, or where squares overflow. 0 unless `careful`.
     """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
-    cdef Py_ssize_t first = 0 if x > 0 else smaller(-x, columns)  # the columns [first, last) lie inside
-    cdef Py_ssize_t last = columns if x + columns <= source.width else larger(source.width - x, first)
-    cdef Py_ssize_t r, c, s, at
-    cdef const char *line
-    cdef const char *pixels = source.data + channel * source.channel_stride
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), r, c, s
     cdef double energy, total = 0, faintest = 0
     cdef vector squares, v
-    for c in range(columns, n):
+    for c in range(n):
         row[c] = 0
-    for r in range(n):
-        at = border_index(y + r, source.height, border) if r < rows else -1
-        if at < 0:
-            for c in range(columns):
-                row[c] = outside if r < rows else 0
-        else:
-            line = pixels + at * source.row_stride
-            source.load(line + (x + first) * source.pixel_stride, last - first, 1, source.pixel_stride,
-                        source.channel_stride, row + first)
-            for c in range(columns - (last - first)):
-                s = c if c < first else c + last - first
-                at = border_index(x + s, source.width, border)
-                if at < 0:
-                    row[s] = outside
-                else:
-                    source.load(line + at * source.pixel_stride, 1, 1, source.pixel_stride, source.channel_stride, row + s)
-        if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        for r in range(n):
+            if r < rows:
+                load_segment(source, y + r, x, columns, border, &outside, row)
+            elif r == rows:
+                for c in range(columns):
+                    row[c] = 0
             for s in range(n // lanes):
                 (<vector *>tile + s * stride + 2 * r)[0] = (<vector *>row)[s]
-            if careful:
+            if careful and r < rows:
                 v = (<vector *>row)[0]
                 squares = v * v
                 for s in range(1, n // lanes):
@@ -327,114 +325,86 @@ cdef double load_tile(const Source *source, Py_ssize_t channel, Py_ssize_t y, Py
                 total += energy
                 if energy > 0 and (faintest == 0 or energy < faintest):
                     faintest = energy
-    if not careful or total == 0:
-        return 0
-    return total / (n * faintest)
+    return total / (n * faintest) if total != 0 else 0
 
 
-cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a if a < b else b
+cdef struct Task:
+    int border
+    double outside, bias
+    double contrast
+    Py_ssize_t top, left, begin, end
 
 
-cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
-    return a if a > b else b
-
-
-cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles *tiles, int border,
-                                const double *outside, Py_ssize_t begin, Py_ssize_t end, char *out,
-                                Py_ssize_t itemsize, Store store, double contrast, unsigned char *poor,
-                                real *memory, const vector *_) noexcept nogil:
+cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles *tiles, const Task *task, char *out,
+                                Py_ssize_t itemsize, Store store, unsigned char *poor, real *memory,
+                                const vector *_) noexcept nogil:
     """Tile pairs [begin, end); returns how many values were saturated.
 
     A pair with more contrast between rows than allowed, or numbers that are not finite, is left out and marked in `poor`.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), n = plan.n, stride = strip_stride(n)
-    cdef Py_ssize_t channels = source.channels, pair, part, index, channel, y, x, rows, columns, r, s, saturated = 0
+    cdef Py_ssize_t pair, part, r, s, c, saturated = 0
     cdef real *work = memory + n // lanes * stride * lanes
     cdef real *row = work + 2 * n * lanes
     cdef bint good
-    cdef double ratio
-    for pair in range(begin, end):
+    cdef Source channel = source[0]
+    cdef Tile tile
+    channel.channels = 1
+    for pair in range(task.begin, task.end):
         good = True
         for part in range(2):
-            index = 2 * pair + part
-            if index >= tiles.count:
-                for s in range(n // lanes):
-                    for r in range(n * lanes):
-                        memory[s * stride * lanes + r // lanes * 2 * lanes + lanes + r % lanes] = 0
-                continue
-            channel = index // tiles.per_channel
-            y = index % tiles.per_channel // tiles.across * tiles.step_y
-            x = index % tiles.across * tiles.step_x
-            rows = smaller(tiles.step_y, source.height - y) + plan.height - 1
-            columns = smaller(tiles.step_x, source.width - x) + plan.width - 1
-            ratio = load_tile(source, channel, y - plan.height // 2, x - plan.width // 2, rows, columns, border,
-                              <real>outside[channel], stride, n, row, memory + part * lanes, contrast > 0, _)
-            good = good and ratio <= contrast
+            if 2 * pair + part < tiles.count:
+                tile = tile_at(tiles, 2 * pair + part)
+            else:
+                tile.height = tile.width = 1 - n  # nothing to read: the odd tile's partner is empty
+                tile.channel = tile.y = tile.x = 0
+            channel.data = source.data + tile.channel * source.channel_stride
+            good &= load_tile(&channel, tile.y - task.top, tile.x - task.left, tile.height + plan.height - 1,
+                              tile.width + plan.width - 1, task.border, <real>task.outside, stride, n, row,
+                              memory + part * lanes, task.contrast > 0, _) <= task.contrast
         if not good:
-            poor[pair - begin] = 1
+            poor[pair - task.begin] = 1
             continue
         filter_tile(<vector *>memory, stride, n, <vector *>plan.values, <real *>plan.twiddles, <vector *>work)
-        for part in range(2):
-            index = 2 * pair + part
-            if index >= tiles.count:
-                continue
-            channel = index // tiles.per_channel
-            y = index % tiles.per_channel // tiles.across * tiles.step_y
-            x = index % tiles.across * tiles.step_x
-            columns = smaller(tiles.step_x, source.width - x)
-            for r in range(smaller(tiles.step_y, source.height - y)):
+        for part in range(smaller(2, tiles.count - 2 * pair)):
+            tile = tile_at(tiles, 2 * pair + part)
+            for r in range(tile.height):
                 if (real is float and vector is float_vector) or (real is double and vector is double_vector):
-                    for s in range((columns + lanes - 1) // lanes):
+                    for s in range((tile.width + lanes - 1) // lanes):
                         (<vector *>row)[s] = (<vector *>memory + s * stride + 2 * r + part)[0]
-                saturated += store(row, columns, out + (((y + r) * source.width + x) * channels + channel) * itemsize,
-                                   channels)
+                if task.bias != 0:
+                    for c in range(tile.width):
+                        row[c] += <real>task.bias
+                saturated += store(
+                    row, tile.width,
+                    out + (((tile.y + r) * tiles.width + tile.x) * tiles.channels + tile.channel) * itemsize,
+                    tiles.channels)
     return saturated
 
 
-def pair_count(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels):
-    """The number of tile pairs that cover an image."""
-    return (tiles_of(plan, height, width, channels).count + 1) // 2
+def correlate_tiles(Spectrum plan, source, out, int border, double outside, double bias, double contrast,
+                    Py_ssize_t top, Py_ssize_t left, Py_ssize_t begin, Py_ssize_t end):
+    """Tile pairs [begin, end) of `out`; returns how many values were saturated and the pairs that were left out.
 
-
-def tile_of(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels, Py_ssize_t index):
-    """The channel, the first row and column, and the rows and columns of the output of one tile."""
-    cdef Tiles tiles = tiles_of(plan, height, width, channels)
-    y = index % tiles.per_channel // tiles.across * tiles.step_y
-    x = index % tiles.across * tiles.step_x
-    return (index // tiles.per_channel, y, x, smaller(tiles.step_y, height - y), smaller(tiles.step_x, width - x))
-
-
-def correlate_tiles(Spectrum plan, source, out, int border, const double[::1] outside, double contrast,
-                    Py_ssize_t begin, Py_ssize_t end):
-    """Tile pairs [begin, end) of `out`; returns how many values were saturated and the list of pairs left out.
-
-    source, out, border, outside: as for correlate_slab_f32. contrast: the largest ratio of a tile's mean square to that of
-    its faintest row that is not all 0 at which a pair is worked on; pairs with numbers that are not finite are left out in
-    any case. 0 takes every pair as it is, which is right for integers.
+    source, out, border, outside, bias, top, left: as for `Correlation`. contrast: the largest ratio of a tile's mean square
+    to that of its faintest row that is not all 0 at which a pair is worked on; pairs with numbers that are not finite are
+    left out in any case. 0 takes every pair as it is, which is right for integers.
     """
     cdef Py_buffer pixels, result
     cdef Source plane
     cdef Store store
     cdef Tiles tiles
+    cdef Task task = Task(border=border, outside=outside, bias=bias, contrast=contrast, top=top, left=left, begin=begin,
+                          end=end)
     cdef Py_ssize_t saturated
     cdef void *memory
     cdef unsigned char *poor
     cdef Py_ssize_t size = strip_stride(plan.n) * plan.n * (4 if plan.single else 8) + 4 * VECTOR_BYTES * plan.n
-    PyObject_GetBuffer(source, &pixels, PyBUF_FORMAT | PyBUF_STRIDES)
+    open_source(source, &pixels, &plane)
     try:
-        PyObject_GetBuffer(out, &result, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+        open_goal(out, &result, &plane)
         try:
-            if pixels.ndim != 3 or result.ndim != 3 or outside.shape[0] != pixels.shape[2]:
-                raise ValueError("source and out must be rows x columns x channels, with one border value per channel")
-            for axis in range(3):
-                if pixels.shape[axis] != result.shape[axis]:
-                    raise ValueError("source and out must have one shape")
-            plane.data = <const char *>pixels.buf
-            plane.height, plane.width, plane.channels = pixels.shape[0], pixels.shape[1], pixels.shape[2]
-            plane.row_stride, plane.pixel_stride = pixels.strides[0], pixels.strides[1]
-            plane.channel_stride = pixels.strides[2]
-            tiles = tiles_of(plan, plane.height, plane.width, plane.channels)
+            tiles = tiles_of(plan, result.shape[0], result.shape[1], plane.channels)
             if not 0 <= begin <= end <= (tiles.count + 1) // 2:
                 raise ValueError("there are no such tile pairs")
             if plan.single:
@@ -447,13 +417,11 @@ def correlate_tiles(Spectrum plan, source, out, int border, const double[::1] ou
             poor = <unsigned char *>memory + size
             with nogil:
                 if plan.single:
-                    saturated = correlate_pairs(&plane, plan, &tiles, border, &outside[0], begin, end, <char *>result.buf,
-                                                result.itemsize, store, contrast, poor, <float *>memory,
-                                                <float_vector *>NULL)
+                    saturated = correlate_pairs(&plane, plan, &tiles, &task, <char *>result.buf, result.itemsize, store,
+                                                poor, <float *>memory, <float_vector *>NULL)
                 else:
-                    saturated = correlate_pairs(&plane, plan, &tiles, border, &outside[0], begin, end, <char *>result.buf,
-                                                result.itemsize, store, contrast, poor, <double *>memory,
-                                                <double_vector *>NULL)
+                    saturated = correlate_pairs(&plane, plan, &tiles, &task, <char *>result.buf, result.itemsize, store,
+                                                poor, <double *>memory, <double_vector *>NULL)
             left_out = [begin + i for i in range(end - begin) if poor[i]]
             free(memory)
             return saturated, left_out
@@ -461,3 +429,18 @@ def correlate_tiles(Spectrum plan, source, out, int border, const double[::1] ou
             PyBuffer_Release(&result)
     finally:
         PyBuffer_Release(&pixels)
+
+
+def pair_count(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels):
+    """The number of tile pairs that cover an output of this shape."""
+    return (tiles_of(plan, height, width, channels).count + 1) // 2
+
+
+def tiles_in_pair(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels, Py_ssize_t pair):
+    """The tiles of a pair of an output of this shape, each as (channel, y, x, height, width); none beyond the last."""
+    cdef Tiles tiles = tiles_of(plan, height, width, channels)
+    places = []
+    for index in range(2 * pair, min(2 * pair + 2, tiles.count)):
+        tile = tile_at(&tiles, index)
+        places.append((tile.channel, tile.y, tile.x, tile.height, tile.width))
+    return places

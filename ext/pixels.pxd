@@ -1,8 +1,11 @@
 """Reading and writing rows of any number type: the door between images and the kernels' accumulators."""
 
-from cpython.buffer cimport Py_buffer
+from cpython.buffer cimport (PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE, PyBuffer_Release,
+                             PyObject_GetBuffer, Py_buffer)
 from libc.math cimport rint, rintf
 from libc.stdint cimport int8_t, int16_t, int32_t, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+
+from border cimport border_index
 
 cdef extern from "simd.h" nogil:
     ctypedef long long wide
@@ -45,6 +48,40 @@ cdef inline void load_row(const element *source, Py_ssize_t width, Py_ssize_t ch
             for c in range(channels):
                 row[x * channels + c] = <real>(
                     <const element *>(<const char *>source + x * pixel_stride + c * channel_stride))[0]
+
+
+cdef inline Py_ssize_t smaller(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a < b else b
+
+
+cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
+    return a if a > b else b
+
+
+cdef inline void load_segment(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize_t count, int border,
+                              const real *outside, real *row) noexcept nogil:
+    """`count` pixels of line y from column x on, either of which may lie outside; `outside` holds a value per channel."""
+    cdef Py_ssize_t channels = source.channels, c, i, place, at
+    cdef Py_ssize_t first = smaller(larger(-x, 0), count), last = larger(smaller(source.width - x, count), first)
+    cdef const char *line
+    y = border_index(y, source.height, border)
+    if y < 0:
+        for i in range(count):
+            for c in range(channels):
+                row[i * channels + c] = outside[c]
+        return
+    line = source.data + y * source.row_stride
+    source.load(line + (x + first) * source.pixel_stride, last - first, channels, source.pixel_stride,
+                source.channel_stride, row + first * channels)
+    for i in range(count - (last - first)):
+        place = i if i < first else i + last - first
+        at = border_index(x + place, source.width, border)
+        if at < 0:
+            for c in range(channels):
+                row[place * channels + c] = outside[c]
+        else:
+            source.load(line + at * source.pixel_stride, 1, channels, source.pixel_stride, source.channel_stride,
+                        row + place * channels)
 
 
 cdef inline Py_ssize_t store_values(const real *values, Py_ssize_t count, element *out, Py_ssize_t step) noexcept nogil:
@@ -126,3 +163,24 @@ cdef inline Store choose_store(const Py_buffer *view, const real *_) except NULL
         return (<Store>store_row[real, int8_t] if size == 1 else <Store>store_row[real, int16_t] if size == 2
                 else <Store>store_row[real, int32_t] if size == 4 else <Store>store_row[real, int64_t])
     raise TypeError(f"no kernel writes {kind!r}")
+
+
+cdef inline int open_source(object source, Py_buffer *view, Source *plane) except -1:
+    """Describe an array of rows x columns x channels, any strides; the caller releases the view."""
+    PyObject_GetBuffer(source, view, PyBUF_FORMAT | PyBUF_STRIDES)
+    if view.ndim != 3:
+        PyBuffer_Release(view)
+        raise ValueError("source must be rows x columns x channels")
+    plane.data = <const char *>view.buf
+    plane.height, plane.width, plane.channels = view.shape[0], view.shape[1], view.shape[2]
+    plane.row_stride, plane.pixel_stride, plane.channel_stride = view.strides[0], view.strides[1], view.strides[2]
+    return 0
+
+
+cdef inline int open_goal(object out, Py_buffer *view, const Source *plane) except -1:
+    """Open a C-contiguous array of as many channels as the source has."""
+    PyObject_GetBuffer(out, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    if view.ndim != 3 or view.shape[2] != plane.channels:
+        PyBuffer_Release(view)
+        raise ValueError("out must be rows x columns x the channels of source")
+    return 0

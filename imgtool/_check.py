@@ -47,3 +47,11 @@ def rounded_to(values: Array, dtype: npt.DTypeLike) -> Array:
     inside = np.where(high | low | np.isnan(whole), 0.0, whole).astype(dtype)
     inside[high], inside[low] = info.max, info.min
     return inside
+
+
+def saturation(values: Array, target: np.dtype[Any]) -> int:
+    """How many values do not fit into an integer type after rounding."""
+    if target.kind not in "iu":
+        return 0
+    whole, info = np.rint(values), np.iinfo(target)
+    return int(np.count_nonzero((whole < info.min) | (whole > info.max)))

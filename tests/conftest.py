@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from imgtool import _ext
+from imgtool import _ext, filters
 
 
 @pytest.fixture(params=_ext.SUPPORTED)
@@ -16,7 +16,10 @@ def isa(request, monkeypatch):
         build = import_module(f"imgtool._ext.{module}_{request.param}")
         for name in names:
             monkeypatch.setattr(_ext, name, getattr(build, name))
-    return request.param
+    # Plans hold objects of the build that made them.
+    filters._cached_plan.cache_clear()
+    yield request.param
+    filters._cached_plan.cache_clear()
 
 
 @pytest.fixture(scope="session")

@@ -32,13 +32,8 @@ ISA = _choose()
 
 #: The kernels' names by module, each of which is built once per level.
 KERNELS = {
-    "correlate": (
-        "OUTSIDE_PLANE",
-        "border_table",
-        "correlate_slab_exact",
-        "correlate_slab_f32",
-        "correlate_slab_f64",
-    ),
+    "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
+    "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
 }
 
 for _module, _names in KERNELS.items():

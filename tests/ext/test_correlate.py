@@ -1,5 +1,7 @@
 """The direct correlation kernel, every build of it, against plain references."""
 
+from importlib import import_module
+
 import numpy as np
 import pytest
 import references
@@ -117,47 +119,79 @@ def test_threads_and_slabs_do_not_change_a_bit(isa, rng, monkeypatch):
     image, kernel = rng.standard_normal((157, 83)).astype("f4"), rng.standard_normal((4, 5))
     volume, cube = rng.standard_normal((9, 20, 31)), rng.standard_normal((3, 3, 2))
     whole, solid = convolve(image, kernel, threads=1), convolve(volume, cube, threads=1)
-    for cost in (1, 50_000):
-        monkeypatch.setattr("imgtool.filters._SLAB_COST", cost)
+    for cost in (1, 500):
+        monkeypatch.setattr("imgtool._correlate._SLAB_NANOSECONDS", cost)
         for threads in (1, 2, 3, 8):
             np.testing.assert_array_equal(convolve(image, kernel, threads=threads), whole)
             np.testing.assert_array_equal(convolve(volume, cube, threads=threads), solid)
 
 
-def test_builds_agree_within_rounding(rng):
-    image, kernel = rng.standard_normal((50, 90)), rng.standard_normal((7, 7))
-    from importlib import import_module
+def correlation(level=None, **changes):
+    """A 3 x 3 box in float64, with some arguments changed."""
+    arguments = {
+        "taps": np.ones(9),
+        "shape": (1, 3, 3),
+        "across": 0,
+        "kind": "f8",
+        "border": 0,
+        "outside": 0.0,
+        "bias": 0.0,
+        "alpha_one": 0.0,
+        "top": 1,
+        "left": 1,
+    }
+    build = _ext if level is None else import_module(f"imgtool._ext.correlate_{level}")
+    return build.Correlation(*(arguments | changes).values())
 
+
+def test_builds_agree_within_rounding(rng):
+    image, kernel = rng.standard_normal((50, 90, 1)), rng.standard_normal(49)
     results = []
     for level in _ext.SUPPORTED:
-        out = np.empty((50, 90, 1))
-        import_module(f"imgtool._ext.correlate_{level}").correlate_slab_f64(
-            image[..., np.newaxis], out, np.zeros(1, np.intp), kernel[np.newaxis], 0, np.zeros(1), 0.0, 0.0, 0, 50
-        )
+        out = np.empty_like(image)
+        correlation(level, taps=kernel, shape=(1, 7, 7), top=3, left=3).slab(image, out, None, 0, 50)
         results.append(out)
     for other in results[1:]:
         np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-15 * kernel.size * 8)
 
 
-def test_damaged_calls_are_refused_by_the_kernel_itself(isa):
-    image, out, planes = np.zeros((4, 5, 1)), np.zeros((4, 5, 1)), np.zeros(1, np.intp)
-    kernel, outside = np.ones((1, 3, 3)), np.zeros(1)
-    good = [image, out, planes, kernel, 0, outside, 0.0, 0.0, 0, 4]
-    for place, value in [
-        (0, np.zeros((4, 6, 1))),
-        (0, np.zeros((4, 5))),
-        (1, np.zeros((4, 5, 1), "f8", "F")[::-1]),
-        (2, np.zeros(2, np.intp)),
-        (5, np.zeros(2)),
-        (9, 5),
-        (8, -1),
-    ]:
-        bad = list(good)
-        bad[place] = value
-        with pytest.raises(ValueError):
-            _ext.correlate_slab_f64(*bad)
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"taps": np.ones(8)},
+        {"taps": np.ones(0), "shape": (1, 0, 3)},
+        {"across": 3},
+        {"taps": np.ones(6), "shape": (1, 2, 2), "across": 2},
+        {"kind": "i8"},
+        {"taps": np.ones(9, "i8"), "kind": "i8", "outside": 0, "bias": 0, "alpha_one": 255.0},
+    ],
+)
+def test_a_damaged_kernel_is_refused(isa, changes):
+    with pytest.raises(ValueError):
+        correlation(**changes)
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"source": np.zeros((4, 5))},
+        {"out": np.zeros((4, 5, 1))[::-1]},
+        {"out": np.zeros((4, 5, 2))},
+        {"planes": np.zeros(2, np.intp)},
+        {"end": 5},
+        {"begin": -1},
+        {"begin": 3, "end": 2},
+    ],
+)
+def test_a_damaged_call_is_refused(isa, changes):
+    arguments = {"source": np.zeros((4, 5, 1)), "out": np.zeros((4, 5, 1)), "planes": None, "begin": 0, "end": 4}
+    with pytest.raises(ValueError):
+        correlation().slab(*(arguments | changes).values())
+
+
+def test_a_type_without_a_kernel_is_refused(isa):
     with pytest.raises(TypeError):
-        _ext.correlate_slab_f64(image.astype("f2"), out, *good[2:])
+        correlation().slab(np.zeros((4, 5, 1), "f2"), np.zeros((4, 5, 1)), None, 0, 4)
 
 
 @settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])

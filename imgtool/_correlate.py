@@ -1,0 +1,359 @@
+"""Which algorithm correlates an image with a kernel, and running it: one result, several ways."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from functools import cached_property
+from itertools import product
+from math import gcd
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from . import _ext
+from ._check import Array
+from ._slabs import run_slabs
+from .errors import ImgtoolError
+
+METHODS = ("auto", "direct", "separable", "fft")
+BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 4}  # as in ext/border.pxd
+
+# Nanoseconds per output value of one channel, as tests/bench/cutover.py measures them; only their ratios matter.
+_TAP = {"f4": 0.022, "f8": 0.045, "i8": 2.0}  # a multiply-add of the direct method
+_PASS_TAP = {"f4": 0.030, "f8": 0.070, "i8": 2.0}  # one of a separable kernel
+_VALUE = {"f4": 0.4, "f8": 0.8, "i8": 4.0}  # reading, converting and storing
+_TRANSFORM = {"f4": 0.14, "f8": 0.30}  # a point of a tile, per doubling of the tile's side
+_TILES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
+# A slab should be worth the 0.1 ms that handing it to a thread costs.
+_SLAB_NANOSECONDS = 200_000
+
+# A tile whose mean square exceeds that of its faintest row by more is no work for a transform of its precision.
+_CONTRAST = {"f4": 2.0**14, "f8": 2.0**14}
+_CONTRAST_AGAIN = 2.0**60  # float32 pixels in a float64 transform
+
+
+@dataclass(frozen=True)
+class Request:
+    """What is asked of a correlation: everything that decides about the algorithm but the pixels."""
+
+    kernel: bytes  # float64, or int64 for whole numbers, as laid on the image without flipping
+    whole: bool
+    shape: tuple[int, ...]
+    source: np.dtype[Any]
+    target: np.dtype[Any]
+    image: tuple[int, ...]  # of the source: axes, then channels
+    origin: tuple[int, ...]  # how far the kernel reaches before an output pixel's place, per axis
+    border: str
+    cval: float
+    bias: float
+    has_alpha: bool
+    method: str
+
+
+@dataclass(frozen=True)
+class Plan:
+    """An algorithm for a request, with its kernel made ready."""
+
+    request: Request
+    method: str
+    accumulator: str  # "f4", "f8", or "i8": exact in 128 bits
+    reason: str
+    nanoseconds: float  # expected per output value
+    factors: tuple[Array, Array] | None = None  # down and across
+    tile: int = 0
+
+    @cached_property
+    def taps(self) -> Array:
+        values = np.frombuffer(self.request.kernel, np.int64 if self.request.whole else np.float64)
+        return values.reshape(self.request.shape)
+
+    def correlation(self, top: int, left: int) -> _ext.Correlation:
+        """The direct kernel, or the separable one, laid at this place."""
+        request = self.request
+        kernel = self.taps.reshape((-1, *((1, *self.taps.shape)[-2:])))
+        across = 0
+        shape = kernel.shape
+        taps = kernel.ravel()
+        if self.factors is not None:
+            down, along = self.factors
+            taps, across, shape = np.concatenate([down, along]), along.size, (1, down.size, 1)
+        exact = self.accumulator == "i8"
+        number = int if exact else float
+        alpha_one = 0.0
+        if request.has_alpha:
+            alpha_one = float(np.iinfo(request.source).max) if request.source.kind in "iu" else 1.0
+        return _ext.Correlation(
+            taps if exact else taps.astype(np.float64),
+            shape,
+            across,
+            self.accumulator,
+            BORDER_CODES[request.border],
+            number(request.cval),
+            number(request.bias),
+            alpha_one,
+            top,
+            left,
+        )
+
+    def flops(self, values: int) -> float:
+        """Additions and multiplications for an output of so many values."""
+        if self.method == "fft":
+            # Four transforms of n points each way at 8.5 n log4(n) and a product, for two tiles of real values.
+            step = (self.tile - self.taps.shape[0] + 1) * (self.tile - self.taps.shape[1] + 1)
+            return values / step * self.tile**2 * (2 * 8.5 * (self.tile.bit_length() - 1) / 2 + 3)
+        taps = self.taps.size if self.factors is None else sum(factor.size for factor in self.factors)
+        return 2.0 * taps * values
+
+    def memory(self, shape: tuple[int, ...], channels: int) -> int:
+        """Bytes of working memory for each thread, beside input and output."""
+        itemsize = {"f4": 4, "f8": 8, "i8": 16}[self.accumulator]
+        if self.method == "fft":
+            return 4 * self.tile**2 * itemsize
+        rows = (1, *self.taps.shape)[-2] + 5
+        return rows * (shape[-1] + self.taps.shape[-1] + 128) * channels * itemsize
+
+    @cached_property
+    def ready(self) -> _ext.Correlation:
+        return self.correlation(*(0, *self.request.origin)[-2:])
+
+    @cached_property
+    def spectrum(self) -> _ext.Spectrum:
+        return self.spectrum_of(single=self.accumulator == "f4")
+
+    def spectrum_of(self, single: bool) -> _ext.Spectrum:
+        return _ext.Spectrum(self.taps.astype(np.float64), self.tile, single)
+
+
+def plan(request: Request) -> Plan:
+    """The fastest algorithm whose result is as exact as promised; see docs/design.md for the promises."""
+    kernel = np.frombuffer(request.kernel, np.int64 if request.whole else np.float64).reshape(request.shape)
+    plans = [_direct(request, kernel)]
+    if request.method != "direct":
+        plans += filter(None, [_separable(request, kernel), _fft(request, kernel)])
+    if request.method != "auto":
+        plans = [found for found in plans if found.method == request.method]
+        if not plans:
+            raise ImgtoolError(_WHY_NOT[request.method])
+    return min(plans, key=lambda found: found.nanoseconds)
+
+
+_WHY_NOT = {
+    "separable": "method separable needs a kernel of rank 1, such as a Gaussian or a box; use auto, direct or fft",
+    "fft": "method fft takes kernels of two axes up to 2048 on a side, no alpha and sums that float64 holds; use auto",
+}
+
+
+def _peak(request: Request) -> float:
+    """The largest magnitude that a value of an integer image or beyond its border can have."""
+    info = np.iinfo(np.uint8 if request.source.kind == "b" else request.source)
+    return float(max(info.max, -info.min, abs(request.cval)))
+
+
+def _whole(request: Request) -> bool:
+    """Whether every product and sum is a whole number."""
+    return (
+        request.whole
+        and request.source.kind in "iub"
+        and request.cval == round(request.cval)
+        and request.bias == round(request.bias)
+    )
+
+
+def _accumulator(request: Request, weight: float, roundings: float) -> str:
+    """The fastest type in which a sum is exact, or for fractions near enough.
+
+    weight: the kernel's sum of magnitudes. roundings: the sum over all roundings of the share of the weight that had
+    been summed by then. Before an integer result of a fractional kernel is rounded it differs from the exact sum by less
+    than 1e-3: each rounding of a float32 sum errs by at most 2**-24 of the partial sum (Higham 2002, sec. 3.1), and so
+    do the kernel's weights and, without fused multiply-add, the products.
+    """
+    if request.source.kind == "f":
+        return "f4" if request.source == request.target == np.float32 else "f8"
+    largest = _peak(request) * weight + abs(request.bias)
+    if _whole(request):
+        if largest < 2**24:
+            return "f4"
+        exact_fits = largest < 2**126 and abs(request.cval) < 2**63 and abs(request.bias) < 2**63
+        return "i8" if largest >= 2**53 and exact_fits and not request.has_alpha else "f8"
+    if request.target.kind in "iu":
+        return "f4" if request.target.itemsize <= 2 and 2.0**-24 * largest * (roundings + 2) < 1e-3 else "f8"
+    return "f4" if request.target == np.float32 and request.source.itemsize <= 2 else "f8"
+
+
+def _growth(taps: Array) -> float:
+    """The sum over all partial sums of taps of their share of the whole, in magnitudes."""
+    sums = np.add.accumulate(np.abs(taps.astype(np.float64)).ravel())
+    return float(sums.sum() / sums[-1]) if sums[-1] else 0.0
+
+
+def _weight(kernel: Array) -> float:
+    return float(np.abs(kernel.astype(np.float64)).sum())
+
+
+def _direct(request: Request, kernel: Array) -> Plan:
+    kind = _accumulator(request, _weight(kernel), _growth(kernel))
+    cost = kernel.size * _TAP[kind] + _VALUE[kind]
+    return Plan(request, "direct", kind, f"{kernel.size} multiply-adds per value", cost)
+
+
+def _separable(request: Request, kernel: Array) -> Plan | None:
+    if kernel.ndim != 2 or min(kernel.shape) == 1:
+        return None
+    factors = _factors(kernel, whole=_whole(request))
+    if factors is None:
+        return None
+    down, across = factors
+    kind = _accumulator(request, _weight(down) * _weight(across), _growth(down) + _growth(across))
+    if kind == "i8":
+        return None
+    taps = down.size + across.size
+    cost = taps * _PASS_TAP[kind] + _VALUE[kind]
+    return Plan(request, "separable", kind, f"rank 1: {taps} multiply-adds per value", cost, factors=factors)
+
+
+def _factors(kernel: Array, whole: bool) -> tuple[Array, Array] | None:
+    """A column and a row whose product the kernel is: exactly for whole numbers, else but for the last bit or two."""
+    y, x = np.unravel_index(np.argmax(np.abs(kernel)), kernel.shape)
+    if kernel[y, x] == 0:
+        return None
+    if whole:
+        across = kernel[y] // gcd(*map(int, kernel[y]))
+        down = kernel[:, x] // across[x]
+        return (down, across) if np.array_equal(np.outer(down, across), kernel) else None
+    down, across = kernel[:, x].astype(np.float64), kernel[y] / kernel[y, x]
+    rest = np.abs(kernel - np.outer(down, across)).sum()
+    return (down, across) if rest <= 1e-15 * np.abs(kernel).sum() else None
+
+
+def _fft(request: Request, kernel: Array) -> Plan | None:
+    if kernel.ndim != 2 or request.has_alpha or max(kernel.shape) > _TILES[-1] // 2:
+        return None
+    weight = _weight(kernel)
+    kind = _accumulator(request, weight, 0)
+    if request.source.kind != "f" and request.target.kind in "iu":
+        # The error of a transform is one of the tile's energy, spread over it: measured below 5e-7 of the largest sum
+        # in float32 and 2e-15 in float64 (docs/accuracy.md).
+        largest = _peak(request) * weight + abs(request.bias)
+        allowed = 0.2 if _whole(request) else 1e-3
+        if largest * 4e-15 > allowed:
+            return None
+        kind = "f4" if largest * 1e-6 < allowed else "f8"
+    height, width = request.image[:2]
+    best = None
+    for tile in _TILES:
+        step_y, step_x = tile - kernel.shape[0] + 1, tile - kernel.shape[1] + 1
+        if min(step_y, step_x) < 1:
+            continue
+        count = -(-height // step_y) * -(-width // step_x)
+        # The last factor: tiles beyond the second-level cache.
+        cost = _TRANSFORM[kind] * tile * tile * tile.bit_length() / 2 * (1 if tile <= 256 else 1.5)
+        cost = cost * (count + 1) / max(1, height * width) + _VALUE[kind]
+        if best is None or cost < best.nanoseconds:
+            reason = f"{tile} x {tile} tiles, {count} of them for each channel"
+            best = Plan(request, "fft", kind, reason, cost, tile=tile)
+    return best
+
+
+def correlate(source: Array, found: Plan, shape: tuple[int, ...], threads: int) -> tuple[Array, int]:
+    """Run a plan on an array of axes + channels; the result has `shape` and as many channels.
+
+    Returns the result and how many of its values were saturated.
+    """
+    result = np.empty((*shape, source.shape[-1]), found.request.target)
+    if result.size == 0:
+        return result, 0
+    if len(shape) <= 2:
+        plane, goal = (source[np.newaxis], result[np.newaxis]) if len(shape) == 1 else (source, result)
+        work = _by_pairs if found.method == "fft" else _by_rows
+        return result, work(plane, found, goal, threads)
+    return result, _by_planes(source, found, result, threads)
+
+
+def _by_rows(source: Array, found: Plan, result: Array, threads: int) -> int:
+    height, width, channels = result.shape
+    slab_rows = max(int(_SLAB_NANOSECONDS / (found.nanoseconds * width * channels)), 4 * (*found.taps.shape, 1)[-2], 1)
+    slab_rows = -(-slab_rows // 15) * 15  # whole blocks of 3 or 5 rows
+    ready = found.ready
+    if height <= slab_rows:
+        return ready.slab(source, result, None, 0, height)
+    return sum(run_slabs(lambda begin, end: ready.slab(source, result, None, begin, end), height, slab_rows, threads))
+
+
+def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
+    """Tile pairs; those beyond the transform's precision again in float64, and those beyond that directly."""
+    request, spectrum = found.request, found.spectrum
+    top, left = request.origin
+    border = BORDER_CODES[request.border]
+    careful = request.source.kind == "f"
+
+    def pairs(plan: _ext.Spectrum, contrast: float, begin: int, end: int) -> tuple[int, list[int]]:
+        return _ext.correlate_tiles(
+            plan, source, result, border, request.cval, request.bias, contrast, top, left, begin, end
+        )
+
+    count = _ext.pair_count(spectrum, *result.shape)
+    at_once = max(1, int(_SLAB_NANOSECONDS / (found.nanoseconds * result.size / count)))
+    contrast = _CONTRAST[found.accumulator] if careful else 0.0
+    done = run_slabs(lambda begin, end: pairs(spectrum, contrast, begin, end), count, at_once, threads)
+    saturated, poor = sum(number for number, _ in done), [pair for _, rest in done for pair in rest]
+    if poor and found.accumulator == "f4":
+        precise = found.spectrum_of(single=False)
+        again = run_slabs(
+            lambda begin, end: [pairs(precise, _CONTRAST_AGAIN, pair, pair + 1) for pair in poor[begin:end]],
+            len(poor),
+            1,
+            threads,
+        )
+        redone = [each for several in again for each in several]
+        saturated, poor = saturated + sum(number for number, _ in redone), [p for _, rest in redone for p in rest]
+    if poor:
+        direct = _direct(replace(request, method="direct"), found.taps)
+        tiles = [tile for pair in poor for tile in _ext.tiles_in_pair(spectrum, *result.shape, pair)]
+
+        def patches(begin: int, end: int) -> int:
+            number = 0
+            for channel, y, x, height, width in tiles[begin:end]:
+                patch = np.empty((height, width, 1), result.dtype)
+                ready = direct.correlation(top - y, left - x)
+                number += ready.slab(source[..., channel : channel + 1], patch, None, 0, height)
+                result[y : y + height, x : x + width, channel] = patch[..., 0]
+            return number
+
+        saturated += sum(run_slabs(patches, len(tiles), 1, threads))
+    return saturated
+
+
+def _by_planes(source: Array, found: Plan, result: Array, threads: int) -> int:
+    """Arrays of more than two axes: each plane of the result sums the planes of the source under the kernel's."""
+    outer = result.shape[:-3]
+    height = result.shape[-3]
+    offsets = _plane_offsets(source, result.shape, found)
+    places = list(product(*map(range, outer)))
+    first = source[(0,) * len(outer)]
+    ready = found.ready
+
+    def planes(begin: int, end: int) -> int:
+        return sum(ready.slab(first, result[place], offsets(place), 0, height) for place in places[begin:end])
+
+    cost = found.nanoseconds * result.size / len(places)
+    return sum(run_slabs(planes, len(places), max(1, int(_SLAB_NANOSECONDS / cost)), threads))
+
+
+def _plane_offsets(
+    source: Array, shape: tuple[int, ...], found: Plan
+) -> Callable[[tuple[int, ...]], npt.NDArray[np.intp]]:
+    """A function that gives, for a plane of the result, the offset in bytes of the plane under each kernel plane."""
+    request = found.request
+    tables = []
+    for axis in range(len(shape) - 3):
+        table = np.empty((shape[axis], request.shape[axis]), np.intp)
+        _ext.border_table(BORDER_CODES[request.border], source.shape[axis], request.origin[axis], table)
+        tables.append(table)
+
+    def offsets(place: tuple[int, ...]) -> npt.NDArray[np.intp]:
+        rows = np.ix_(*(table[where] for table, where in zip(tables, place, strict=True)))
+        total = sum(row * stride for row, stride in zip(rows, source.strides, strict=False))
+        inside = np.logical_and.reduce(np.broadcast_arrays(*(row >= 0 for row in rows)))
+        return np.ascontiguousarray(np.where(inside, total, _ext.OUTSIDE_PLANE).ravel())
+
+    return offsets
