@@ -140,6 +140,8 @@ class References(NamedTuple):
 
 def read_references(fixed: str, fixed_mask: str | None, moving_mask: str | None, *, max_pixels: int) -> References:
     """Read the fixed image and the masks."""
+    import numpy as np
+
     from .. import io
 
     def mask(name: str | None) -> "Array | None":
@@ -149,8 +151,7 @@ def read_references(fixed: str, fixed_mask: str | None, moving_mask: str | None,
         if image.channel_axis is None:
             return image.data
         # Masks get saved as RGB, too: a pixel counts where any colour is not 0.
-        colours: Array = image.data[..., : image.channels - image.has_alpha] != 0
-        return colours.max(axis=-1)
+        return np.asarray(image.data[..., : image.channels - image.has_alpha].any(axis=-1))
 
     return References(fixed, io.read(fixed, max_pixels=max_pixels), mask(fixed_mask), mask(moving_mask))
 
