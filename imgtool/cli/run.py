@@ -135,8 +135,9 @@ def sentence(item: Item, error: Exception) -> str:
         text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
     else:
         text = f"internal error, please report it ({type(error).__name__}: {error}); -v shows where"
-    named = any(str(path) in text for path in (item.input, *item.outputs.values()))
-    return one_line(text if named else f"{item.input}: {text}")
+    text = one_line(text)
+    named = any(one_line(str(path)) in text for path in (item.input, *item.outputs.values()))
+    return text if named else one_line(f"{item.input}: {text}")
 
 
 class _Report:

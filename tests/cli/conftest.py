@@ -33,6 +33,12 @@ def call(tmp_path, monkeypatch):
 
 
 @pytest.fixture
+def script():
+    """Where the installed program is."""
+    return SCRIPT
+
+
+@pytest.fixture
 def start(tmp_path):
     """Start a command line as a process in the same empty folder, with SIGINT as a terminal gives it."""
     # A shell that runs tests in the background has SIGINT ignored, and children inherit that.
