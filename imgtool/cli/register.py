@@ -46,7 +46,7 @@ def _bins(value: Any) -> int:
 @click.option("--fixed-mask", metavar="FILE", type=FILE, help="Image that is 0 where the fixed one does not count.")
 @click.option("--moving-mask", metavar="FILE", type=FILE, help="Image that is 0 where the moving one does not count.")
 @click.option(
-    "--bins", type=int, default=64, metavar="N", callback=parsed(_bins), help="Bins of the histogram's sides."
+    "--bins", type=int, default=64, metavar="N", callback=parsed(_bins), help="Histogram bins for each image, 4 to 256."
 )
 @sampling_options
 @batch_options
@@ -67,7 +67,7 @@ def register(
     \b
     imgtool register ct.png mr.png -o mr_on_ct.png
     imgtool register ct.png mr.png -m rigid -t mr.json
-    imgtool register day0.tif day*.tif -O aligned/ -t transforms/
+    imgtool register day0.tif day[1-9].tif -O aligned/ -t transforms/
 
     Finds the transform that makes the normalized mutual information (NMI) of the two largest, so the images may come
     from different devices, and writes the moving image on the grid of the fixed one, the transform, or both. Colours

@@ -64,8 +64,8 @@ CASES = [
     ("warp good.png -t good.png -o out.png", 1, "good.png: "),
     ("warp dot.png -t identity.json -o out.png", 1, "dot.png: is 1x1 pixels, but the transform is for 20x24; --force"),
     # Kernels
-    ("convolve good.png -k '0 0; 0 0' --normalize -o out.png", 2, "--normalize: kernel '0 0; 0 0' sums to 0"),
-    ("convolve good.png -k laplacian --normalize -o out.png", 2, "--normalize: kernel 'laplacian' sums to 0"),
+    ("convolve good.png -k '0 0; 0 0' --normalize -o out.png", 2, "'--normalize': kernel '0 0; 0 0' sums to 0"),
+    ("convolve good.png -k laplacian --normalize -o out.png", 2, "'--normalize': kernel 'laplacian' sums to 0"),
     ("convolve good.png -k '1 2; 3' -o out.png", 2, "'--kernel': kernel '1 2; 3': row 2 is 1 long where row 1 is 2"),
     ("convolve good.png -k '1 x' -o out.png", 2, "'--kernel': kernel '1 x': row 1, column 2 is 'x', not a number"),
     ("convolve good.png -k '1 nan' -o out.png", 2, "'--kernel': kernel '1 nan': row 1, column 2 is not finite"),
