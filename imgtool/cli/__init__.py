@@ -86,7 +86,12 @@ def _version(details: bool) -> str:
     return f"{first}\nPython {python_version()}\nNumPy {version('numpy')}\nCython {CYTHON_VERSION}"
 
 
-@click.group(cls=_LazyGroup, invoke_without_command=True, context_settings={**HELP, "auto_envvar_prefix": "IMGTOOL"})
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={**HELP, "auto_envvar_prefix": "IMGTOOL"},
+)
 @click.option(
     "--version", is_flag=True, allow_from_autoenv=False, help="Print the version (with -v, also of what is beneath)."
 )

@@ -79,8 +79,8 @@ def convolve(
     imgtool convolve photo.png -k "0 -1 0; -1 5 -1; 0 -1 0" -o sharp.png
 
     SPEC is a name: identity, box:SIZE or box:WIDTHxHEIGHT, gaussian:sigma=S,truncate=4, binomial:SIZE, laplacian:4 or
-    :8, sharpen, sobel, prewitt or scharr (each with :x, :y or :magnitude, the default); or rows of numbers, fractions too, separated
-    by semicolons; or @FILE with such rows (.txt, .csv), nested lists (.json) or an array (.npy).
+    :8, sharpen, sobel, prewitt or scharr (each with :x, :y or :magnitude, the default); or rows of numbers, fractions
+    too, separated by semicolons; or @FILE with such rows (.txt, .csv), nested lists (.json) or an array (.npy).
 
     The kernel is flipped, as in mathematics; named kernels are written for that, so sobel:x is positive where the image
     grows brighter to the right. Integer results are rounded half to even and saturated, and it is said how many values
