@@ -1,6 +1,5 @@
 """The command line: a group whose commands load when they are named, and what becomes of errors."""
 
-import difflib
 import os
 import sys
 from collections.abc import Sequence
@@ -11,14 +10,19 @@ import click
 
 from .. import __version__
 from ..errors import ImgtoolError
-from .options import HELP, one_line
+from .words import HELP, one_line
 
-# Each command is the function of the same name in the module of the same name.
-_COMMANDS = ("convolve", "register", "warp")
+# Each command is the function of the same name in the module of the same name; its line for help stands here, because
+# importing all modules for their first lines would double the time that help takes.
+_COMMANDS = {
+    "convolve": "Convolve images with a kernel.",
+    "register": "Register moving images to a fixed one.",
+    "warp": "Warp images by a transform that register wrote.",
+}
 
 
 class _LazyGroup(click.Group):
-    """Commands are imported when they are called or listed, and errors end in one line and an exit status."""
+    """Commands are imported when they are called, and errors end in one line and an exit status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         return list(_COMMANDS)
@@ -29,11 +33,17 @@ class _LazyGroup(click.Group):
         command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
         return command
 
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
         if args[0] not in _COMMANDS and not args[0].startswith("-"):
-            nearest = difflib.get_close_matches(args[0], _COMMANDS, n=1)
+            from difflib import get_close_matches
+
+            nearest = get_close_matches(args[0], _COMMANDS, n=1)
             advice = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_COMMANDS)}."
             ctx.fail(f"there is no command {args[0]!r}; {advice}")
         return super().resolve_command(ctx, args)

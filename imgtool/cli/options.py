@@ -13,14 +13,7 @@ from ..errors import ImgtoolError
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-HELP = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 FILE = click.Path()  # text as it was typed; whether there is such a file is a fault of its item alone
-
-
-def one_line(text: str) -> str:
-    """`text` as one printable line: control characters and undecodable bytes of file names are written as escapes."""
-    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in plain)
 
 
 def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:

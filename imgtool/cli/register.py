@@ -10,9 +10,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, HELP, Batch, batch_options, parsed, sampling_options
+from .options import FILE, Batch, batch_options, parsed, sampling_options
 from .plan import Item, below, image_outputs, make_plan
 from .run import Done, channel_count, check_fit, execute
+from .words import HELP
 
 if TYPE_CHECKING:
     from .._check import Array

@@ -17,8 +17,9 @@ import click
 
 from .. import batch as batches
 from ..errors import ImgtoolError
-from .options import Batch, one_line
+from .options import Batch
 from .plan import Item, Plan
+from .words import one_line
 
 if TYPE_CHECKING:
     from tqdm import tqdm

@@ -7,9 +7,10 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, HELP, Batch, batch_options, sampling_options
+from .options import FILE, Batch, batch_options, sampling_options
 from .plan import Item, image_outputs, make_plan
 from .run import Done, by_page, change_image, check_fit, execute
+from .words import HELP
 
 if TYPE_CHECKING:
     from .._check import Array

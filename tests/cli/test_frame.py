@@ -2,10 +2,12 @@
 
 import re
 
+import click
 import pytest
 
 from imgtool import __version__, _ext
-from imgtool.cli.options import one_line
+from imgtool.cli import cli
+from imgtool.cli.words import one_line
 
 COMMANDS = ["convolve", "register", "warp"]
 
@@ -23,6 +25,12 @@ def test_help_lists_every_command_with_a_line_about_it(call):
     text = call("--help").stdout
     for name in COMMANDS:
         assert re.search(rf"^  {name} +[A-Z].*\.$", text, re.MULTILINE)
+
+
+def test_the_line_is_the_first_of_the_commands_own_help(call):
+    context = click.Context(cli)
+    for name in cli.list_commands(context):
+        assert cli.get_command(context, name).get_short_help_str(limit=80) in call("--help").stdout
 
 
 def test_without_a_command_help_goes_to_standard_error_and_it_is_wrong_usage(call):
