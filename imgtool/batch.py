@@ -1,6 +1,6 @@
 """Many items through one function on any executor, each with its result or its error."""
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Generator, Iterable
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
 from itertools import islice
 from typing import TypeVar
@@ -11,7 +11,7 @@ Result = TypeVar("Result")
 
 def run(
     work: Callable[[Item], Result], items: Iterable[Item], executor: Executor, *, window: int
-) -> Iterator[tuple[Item, Result | Exception]]:
+) -> Generator[tuple[Item, Result | Exception], None, None]:
     """Yield (item, result of `work`, or the exception it raised) as the items finish.
 
     Parameters
@@ -25,7 +25,7 @@ def run(
     window : int
         How many items may be submitted and unfinished at once.
 
-    Closing the iterator early, or an interrupt, cancels what has not begun.
+    Closing the generator early, or an interrupt, cancels what has not begun.
 
     Examples
     --------

@@ -224,7 +224,7 @@ def _named(name: str, arguments: str | None) -> tuple[Array, ...]:
 def _read_file(name: str) -> Array:
     path = Path(name)
     if path.suffix.lower() not in _FILE_TYPES:
-        raise ImgtoolError(f"{name}: a kernel file must be one of {', '.join(_FILE_TYPES)}")
+        raise ImgtoolError(f"{name or '@'}: a kernel file must be one of {', '.join(_FILE_TYPES)}")
     try:
         if not path.exists():
             raise ImgtoolError(f"{name}: no such kernel file")

@@ -185,6 +185,7 @@ def test_a_kernel_that_sums_to_0_cannot_be_normalized(spec):
         ("binomial:64", "a whole number from 1 to 63, not '64'"),
         ("sobel:z", "kernel sobel: direction must be x, y or magnitude, not 'z'"),
         ("laplacian:5", "neighbours must be 4 or 8, not '5'"),
+        ("@", "@: a kernel file must be one of .txt, .csv, .json, .npy"),
         ("sharpen:2", "kernel sharpen has no argument '2'; it takes no arguments"),
         ("1 " * (kernels.MAX_TAPS + 1), "1048577 numbers are more than the limit of 1048576"),
     ],

@@ -10,7 +10,7 @@ import click
 
 from .. import __version__
 from ..errors import ImgtoolError
-from .words import HELP, one_line
+from .words import HELP, advice, one_line
 
 # Each command is the function of the same name in the module of the same name; its line for help stands here, because
 # importing all modules for their first lines would double the time that help takes.
@@ -40,12 +40,8 @@ class _LazyGroup(click.Group):
     def resolve_command(
         self, ctx: click.Context, args: list[str]
     ) -> tuple[str | None, click.Command | None, list[str]]:
-        if args[0] not in _COMMANDS and not args[0].startswith("-"):
-            from difflib import get_close_matches
-
-            nearest = get_close_matches(args[0], _COMMANDS, n=1)
-            advice = f"did you mean {nearest[0]}?" if nearest else f"there are {', '.join(_COMMANDS)}."
-            ctx.fail(f"there is no command {args[0]!r}; {advice}")
+        if args[0] not in _COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"there is no command {args[0]!r}; {advice(args[0], _COMMANDS)}")
         return super().resolve_command(ctx, args)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
@@ -55,7 +51,7 @@ class _LazyGroup(click.Group):
         except (click.Abort, KeyboardInterrupt):
             sys.exit(130)
         except click.ClickException as error:
-            _fail(" ".join(error.format_message().split()) + _advice(error), error.exit_code)
+            _fail(" ".join(error.format_message().split()).rstrip(".") + _hint(error), error.exit_code)
         except ImgtoolError as error:
             _fail(str(error), 1)
         except OSError as error:
@@ -63,12 +59,12 @@ class _LazyGroup(click.Group):
         sys.exit(status or 0)
 
 
-def _advice(error: click.ClickException) -> str:
+def _hint(error: click.ClickException) -> str:
     # A bad value says itself what would be a good one.
     told = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
     if told or not isinstance(error, click.UsageError) or error.ctx is None:
         return ""
-    return f" Try '{error.ctx.command_path} --help'."
+    return f" (see {error.ctx.command_path} --help)"
 
 
 def _fail(sentence: str, status: int) -> None:

@@ -1,11 +1,12 @@
 """imgtool convolve."""
 
-from collections.abc import Iterable
+from collections.abc import Collection
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from ..errors import ImgtoolError
 from .options import FILE, Batch, batch_options, nearest_of, parsed
 from .plan import Item, image_outputs, make_plan
 from .run import Done, by_page, change_image, check_fit, execute
@@ -29,7 +30,7 @@ def _kernel(text: str) -> "Kernel":
     return parse_kernel(text)
 
 
-def _borders() -> Iterable[str]:
+def _borders() -> Collection[str]:
     from ..filters import BORDERS
 
     return BORDERS
@@ -99,11 +100,10 @@ def convolve(
 def _settings(
     kernel: "Kernel", border: str, cval: float | None, correlate: bool, normalize: bool, dtype: str | None
 ) -> dict[str, Any]:
-    from ..errors import ImgtoolError
     from ..filters import BORDERS
 
     if cval is not None and (BORDERS[border] != "constant" or border == "zero"):
-        raise click.UsageError(f"--cval is the value of --border constant; it has no effect with --border {border}.")
+        raise click.UsageError(f"--cval is the value of --border constant; it has no effect with --border {border}")
     if normalize:
         try:
             kernel = kernel.normalized()
@@ -142,7 +142,8 @@ def convolve_file(
 
         data = by_page(image, convolved)
         if saturated:
-            done.warnings.append(f"{saturated} values saturated at {data.dtype}; use --dtype float32 to keep them")
+            values = "value" if saturated == 1 else "values"
+            done.warnings.append(f"{saturated} {values} saturated at {data.dtype}; use --dtype float32 to keep them")
         return data
 
     return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)

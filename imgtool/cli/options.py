@@ -1,8 +1,7 @@
 """Options that several commands share, and how their values are read."""
 
-import difflib
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import ImgtoolError
+from .words import advice
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -28,16 +28,14 @@ def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parame
     return callback
 
 
-def nearest_of(names: Callable[[], Iterable[str]]) -> Callable[[str], str]:
+def nearest_of(names: Callable[[], Collection[str]]) -> Callable[[str], str]:
     """Accepts one of `names`, which are asked for only when there is a value to check, and suggests the nearest."""
 
     def parse(value: str) -> str:
-        known = list(names())
+        known = names()
         if value in known:
             return value
-        nearest = difflib.get_close_matches(value, known, n=1)
-        advice = f"did you mean {nearest[0]}?" if nearest else f"use one of {', '.join(known)}"
-        raise ImgtoolError(f"{value!r} is unknown; {advice}")
+        raise ImgtoolError(f"{value!r} is unknown; {advice(value, known)}")
 
     return parse
 
@@ -152,9 +150,9 @@ def batch_options(command: Function) -> Function:
     @functools.wraps(command)
     def with_batch(**values: Any) -> Any:
         shared = {field.name: values.pop(field.name) for field in fields(Batch)}
-        whole_program = click.get_current_context().find_root().params
+        program = click.get_current_context().parent
         for name in ("verbose", "quiet"):
-            shared[name] += whole_program.get(name, 0)
+            shared[name] += 0 if program is None else program.params[name]
         return command(**values, batch=Batch(**shared))
 
     return functools.reduce(lambda function, option: option(function), reversed(_BATCH), with_batch)  # type: ignore[return-value]

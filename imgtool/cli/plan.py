@@ -32,15 +32,15 @@ class Plan:
 def image_outputs(inputs: Sequence[str], batch: Batch) -> list[Path]:
     """The image file to write for each input, by -o or -O."""
     if batch.output is not None and batch.output_dir is not None:
-        raise click.UsageError("-o names one output and -O a folder for many; give one of them.")
+        raise click.UsageError("-o names one output and -O a folder for many; give one of them")
     if batch.output_dir is not None:
         return [below(batch.output_dir, name, batch.suffix or "", batch.ext) for name in inputs]
     if batch.suffix is not None or batch.ext is not None:
-        raise click.UsageError("--suffix and --ext make names below -O; without -O they have no effect.")
+        raise click.UsageError("--suffix and --ext make names below -O; without -O they have no effect")
     if batch.output is None:
-        raise click.UsageError("nowhere to write; give -o FILE, or -O DIR for several inputs.")
+        raise click.UsageError("nowhere to write; give -o FILE, or -O DIR for several inputs")
     if len(inputs) > 1:
-        raise click.UsageError(f"-o names one output, but there are {len(inputs)} inputs; use -O DIR.")
+        raise click.UsageError(f"-o names one output, but there are {len(inputs)} inputs; use -O DIR")
     return [batch.output]
 
 
@@ -48,7 +48,7 @@ def below(folder: Path, name: str, suffix: str, ext: str | None) -> Path:
     """The path of input `name` mirrored below `folder`: always inside it, whatever the name is."""
     path = PurePath(name)
     inside = PurePath(path.name) if path.is_absolute() or ".." in path.parts else path
-    if not inside.name:
+    if inside.name in ("", ".."):
         return folder  # a folder given as an input, which fails as such
     return folder / inside.with_name(inside.stem + suffix + (inside.suffix if ext is None else ext))
 
@@ -95,7 +95,7 @@ def _refuse_collisions(items: Iterable[Item]) -> None:
             key = unicodedata.normalize("NFC", os.path.abspath(output)).casefold()  # noqa: PTH100  resolve() follows links
             if key in seen:
                 raise click.UsageError(
-                    f"{seen[key]} and {item.input} would both be written to {output}; give them other names or runs."
+                    f"{seen[key]} and {item.input} would both be written to {output}; give them other names or runs"
                 )
             seen[key] = item.input
 
@@ -105,7 +105,7 @@ def _refuse_inputs_as_outputs(items: Sequence[Item], others: Sequence[str]) -> N
     for item in items:
         for output in item.outputs.values():
             if _identity(output) in inputs:
-                raise click.UsageError(f"{output} is an input as well; choose another name, or add --suffix to -O.")
+                raise click.UsageError(f"{output} is an input as well; choose another name, or add --suffix to -O")
 
 
 def _identity(path: str | Path) -> tuple[int, int] | None:

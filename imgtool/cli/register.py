@@ -109,14 +109,13 @@ def plan_outputs(moving: Sequence[str], transform: str | None, batch: Batch) -> 
         for output, name in zip(outputs, moving, strict=True):
             output["transform"] = below(folders[0], name, "", ".json")
     elif transform is not None:
+        folder = Path(transform).with_suffix("")
         if len(moving) > 1:
             raise click.UsageError(
-                f"-t names one file, but there are {len(moving)} moving images; give it a folder: -t {transform}/."
+                f"-t names one file, but there are {len(moving)} moving images; give it a folder: -t {folder}/"
             )
         if not transform.endswith(".json"):
-            raise click.UsageError(
-                f"-t writes JSON; name a .json file, or a folder with a slash at its end: {transform}/."
-            )
+            raise click.UsageError(f"-t writes JSON; name a .json file, or a folder with a slash at its end: {folder}/")
         outputs[0]["transform"] = Path(transform)
     return [Item(name, output) for name, output in zip(moving, outputs, strict=True)], folders
 
@@ -191,17 +190,18 @@ def register_file(
             raise ImgtoolError(f"{item.input} onto {references.name}: {error}") from error
     if not result.improved:
         raise ImgtoolError(
-            f"{item.input}: NMI would fall from {result.nmi_before:.4f} to {result.nmi_after:.4f}, so nothing is "
+            f"{item.input}: NMI would fall from {result.nmi_before:.6f} to {result.nmi_after:.6f}, so nothing is "
             "written; try a simpler --model, or masks"
         )
     if "output" in item.outputs:
         with done.timed("warp"):
             data = _warped(result, moving, interpolation, fill, threads)
-        with done.timed("write"):
-            io.write(item.outputs["output"], replace(moving, data=data), overwrite=overwrite)
         done.saw(data)
-    if "transform" in item.outputs:
-        io.write_text(item.outputs["transform"], transform_text(result), overwrite=overwrite)
+    with done.timed("write"):
+        if "output" in item.outputs:
+            io.write(item.outputs["output"], replace(moving, data=data), overwrite=overwrite)
+        if "transform" in item.outputs:
+            io.write_text(item.outputs["transform"], transform_text(result), overwrite=overwrite)
     _describe(result, item, done)
     return done
 

@@ -2,7 +2,6 @@
 
 import json
 import math
-import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator, Mapping
@@ -96,29 +95,27 @@ def channel_count(info: "Info") -> int:
 
 
 def execute(
-    operation: str, plan: Plan, work: Callable[[Item, int], Done], batch: Batch, *, parameters: Mapping[str, Any]
+    operation: str, plan: Plan, work: Callable[..., Done], batch: Batch, *, parameters: Mapping[str, Any]
 ) -> int:
-    """Carry out `plan` by `work(item, threads)`, tell of each item, and return the exit status."""
+    """Carry out `plan` by `work(item, threads=n)`, tell of each item, and return the exit status."""
     jobs, threads = share_processors(batch.jobs, batch.threads, len(plan.ready))
     report = _Report(operation, plan, batch, parameters)
-    task = partial(_with_threads, work, threads)
+    task = partial(work, threads=threads)
     with (
         report.bar(),
         ThreadPoolExecutor(jobs) as executor,
-        closing(batches.run(task, plan.ready, executor, window=2 * jobs)) as results,  # type: ignore[type-var]
+        closing(batches.run(task, plan.ready, executor, window=2 * jobs)) as results,
     ):
         for item, result in results:
             report.tell(item, result)
     return report.finish()
 
 
-def _with_threads(work: Callable[[Item, int], Done], threads: int, item: Item) -> Done:
-    return work(item, threads)
-
-
 def share_processors(jobs: int | None, threads: int | None, items: int) -> tuple[int, int]:
     """Jobs at once and threads for each; what is not given is chosen so that together they fill the processors."""
-    processors = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    from .._check import thread_count
+
+    processors = thread_count(None)
     if jobs is None:
         jobs = max(1, min(items, processors // (threads or 1)))
     if threads is None:
@@ -158,9 +155,7 @@ class _Report:
     @contextmanager
     def bar(self) -> Iterator[None]:
         """A progress bar for as long as the batch runs, if one is wanted."""
-        wanted, batch = self._batch.progress, self._batch
-        auto = wanted == "auto" and self._ready > 1 and batch.verbosity >= 0 and sys.stderr.isatty()
-        if wanted != "always" and not auto:
+        if not self._wants_bar():
             yield
             return
         from tqdm import tqdm
@@ -168,6 +163,11 @@ class _Report:
         with tqdm(total=self._ready, file=sys.stderr, unit="image", desc=self._operation, leave=False) as self._bar:
             yield
         self._bar = None
+
+    def _wants_bar(self) -> bool:
+        if sys.stderr is None or self._batch.progress != "auto":  # None: closed by the shell
+            return sys.stderr is not None and self._batch.progress == "always"
+        return self._ready > 1 and self._batch.verbosity >= 0 and sys.stderr.isatty()
 
     def tell(self, item: Item, result: Done | Exception) -> None:
         if isinstance(result, Exception):

@@ -4,10 +4,13 @@ import json
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
-from imgtool.cli import run
+from imgtool.cli.plan import below
 from imgtool.cli.run import share_processors
 
 
@@ -33,6 +36,17 @@ def test_a_folder_mirrors_the_relative_tree_of_the_inputs(call, picture, files, 
     ]
 
 
+@given(
+    st.text(st.sampled_from("ab./\\~ \n"), min_size=1),
+    st.sampled_from(["", "_s", ".."]),
+    st.sampled_from([None, ".tif"]),
+)
+def test_outputs_stay_inside_their_folder_whatever_the_input_is_called(name, suffix, ext):
+    output = below(Path("out"), name, suffix, ext)
+    assert output.parts[0] == "out"
+    assert ".." not in output.parts
+
+
 def test_suffix_and_extension_make_the_name(call, picture, files):
     picture("a.b.png")
     for ext in ("tif", ".npy"):
@@ -43,12 +57,12 @@ def test_suffix_and_extension_make_the_name(call, picture, files):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["a.png", "b.png", "-o", "c.png"], "-o names one output, but there are 2 inputs; use -O DIR."),
-        (["a.png", "-o", "c.png", "-O", "out"], "-o names one output and -O a folder for many; give one of them."),
+        (["a.png", "b.png", "-o", "c.png"], "-o names one output, but there are 2 inputs; use -O DIR (see"),
+        (["a.png", "-o", "c.png", "-O", "out"], "-o names one output and -O a folder for many; give one of them"),
         (["a.png", "-o", "c.png", "--suffix", "_s"], "--suffix and --ext make names below -O; without -O they have no"),
         (["a.png", "-O", "out", "--suffix", "/../x"], "'/../x' is no part of a file name"),
         (["a.png", "-O", "out", "--ext", "a/b"], "'.a/b' is no part of a file name"),
-        (["a.png", "-o", "a.png"], "a.png is an input as well; choose another name, or add --suffix to -O."),
+        (["a.png", "-o", "a.png"], "a.png is an input as well; choose another name, or add --suffix to -O (see"),
         (["a.png", "-O", "."], "a.png is an input as well"),
         (["a.png", "-o", "link.png"], "link.png is an input as well"),
         (["a.png", "a.png", "-O", "out"], "a.png and a.png would both be written to out/a.png"),
@@ -268,7 +282,7 @@ def test_the_progress_bar_shows_when_it_is_asked_for(call, picture):
     ],
 )
 def test_jobs_and_threads_fill_the_processors_and_no_more_unless_asked(monkeypatch, jobs, threads, items, expected):
-    monkeypatch.setattr(run.os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3}, raising=False)
     assert share_processors(jobs, threads, items) == expected
 
 

@@ -26,7 +26,7 @@ def test_integers_are_rounded_and_saturated_and_it_is_said(call, tmp_path):
     assert result.stderr == ""
     assert iio.imread(tmp_path / "b.png").tolist() == [[3, 202, 204, 103]]  # 202.5 is halfway: to even
     result = call("convolve", "a.png", "-k", "2", "-o", "c.png")
-    assert result.stderr == "a.png: 1 values saturated at uint8; use --dtype float32 to keep them\n"
+    assert result.stderr == "a.png: 1 value saturated at uint8; use --dtype float32 to keep them\n"
     assert iio.imread(tmp_path / "c.png").tolist() == [[2, 4, 255, 6]]
 
 

@@ -54,14 +54,17 @@ def test_version_with_v_tells_what_is_beneath(call, words):
 @pytest.mark.parametrize(
     ("words", "sentence"),
     [
-        (["convolv"], "Error: there is no command 'convolv'; did you mean convolve? Try 'imgtool --help'."),
-        (["zzz"], "Error: there is no command 'zzz'; there are convolve, register, warp. Try 'imgtool --help'."),
-        (["convolve", "a.png", "-k", "box"], "Error: nowhere to write; give -o FILE, or -O DIR for several inputs."),
+        (["convolv"], "Error: there is no command 'convolv'; did you mean convolve? (see imgtool --help)"),
+        (["zzz"], "Error: there is no command 'zzz'; use one of convolve, register, warp (see imgtool --help)"),
+        (
+            ["convolve", "a.png", "-k", "box"],
+            "Error: nowhere to write; give -o FILE, or -O DIR for several inputs (see",
+        ),
         (
             ["convolve", "-k", "box", "-o", "b.png"],
-            "Error: Missing argument 'INPUT...'. Try 'imgtool convolve --help'.",
+            "Error: Missing argument 'INPUT...' (see imgtool convolve --help)",
         ),
-        (["warp", "a.png", "-o", "b.png"], "Error: Missing option '-t' / '--transform'. Try 'imgtool warp --help'."),
+        (["warp", "a.png", "-o", "b.png"], "Error: Missing option '-t' / '--transform' (see imgtool warp --help)"),
     ],
 )
 def test_wrong_usage_is_one_line_and_status_2(call, words, sentence):
@@ -69,6 +72,17 @@ def test_wrong_usage_is_one_line_and_status_2(call, words, sentence):
     assert (result.exit_code, result.stdout) == (2, "")
     assert result.stderr.startswith(sentence)
     assert result.stderr.count("\n") == 1
+
+
+def test_a_shell_can_complete_commands_and_options(finish, monkeypatch):
+    monkeypatch.setenv("_IMGTOOL_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_CWORD", "1")
+    monkeypatch.setenv("COMP_WORDS", "imgtool ")
+    status, out, _ = finish()
+    assert (status, out.split()) == (0, [f"plain,{name}" for name in COMMANDS])
+    monkeypatch.setenv("COMP_CWORD", "2")
+    monkeypatch.setenv("COMP_WORDS", "imgtool convolve --bor")
+    assert finish()[1].split() == ["plain,--border"]
 
 
 def test_an_unknown_option_is_named(call):

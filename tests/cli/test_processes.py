@@ -62,11 +62,13 @@ def test_a_full_disk_under_standard_output_is_one_sentence(script, tmp_path):
     assert (done.returncode, done.stderr) == (1, b"Error: standard output: No space left on device\n")
 
 
-def test_closed_streams_do_no_harm(script, picture, tmp_path):
+@pytest.mark.parametrize("progress", ["auto", "always"])
+def test_closed_streams_do_no_harm(script, picture, tmp_path, progress):
     picture("a.png")
-    line = '"$0" convolve a.png none.png -k box -O out --json >&- 2>&- <&-'
+    picture("b.png")
+    line = f'"$0" convolve a.png b.png none.png -k box -O out --json --progress {progress} >&- 2>&- <&-'
     assert subprocess.run(["sh", "-c", line, script], cwd=tmp_path, check=False).returncode == 1
-    assert (tmp_path / "out" / "a.png").exists()
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"a.png", "b.png"}
 
 
 @pytest.mark.parametrize(

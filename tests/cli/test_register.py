@@ -85,8 +85,8 @@ def test_several_moving_images_go_to_folders(call, picture, files):
     result = call(*words, "-t", "t.json")
     assert result.exit_code == 2
     assert result.stderr == (
-        "Error: -t names one file, but there are 2 moving images; give it a folder: -t t.json/. "
-        "Try 'imgtool register --help'.\n"
+        "Error: -t names one file, but there are 2 moving images; give it a folder: -t t/ "
+        "(see imgtool register --help)\n"
     )
 
 
@@ -95,7 +95,7 @@ def test_several_moving_images_go_to_folders(call, picture, files):
     ("options", "sentence"),
     [
         ([], "nowhere to write; give -o FILE"),
-        (["-t", "t.txt"], "-t writes JSON; name a .json file, or a folder with a slash at its end: t.txt/."),
+        (["-t", "t.txt"], "-t writes JSON; name a .json file, or a folder with a slash at its end: t/ (see"),
         (["-o", "fixed.png"], "fixed.png is an input as well"),
         (["-t", "t.json", "--bins", "3"], "bins must be a whole number from 4 to 256, not 3"),
         (["-t", "t.json", "--ext", "tif"], "without -O they have no effect"),
