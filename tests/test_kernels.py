@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 from numpy.testing import assert_allclose, assert_array_equal
-from scipy import ndimage
+from scipy import ndimage, signal
 
 from imgtool import kernels
 from imgtool.errors import ImgtoolError
@@ -139,6 +139,155 @@ def test_a_kernel_that_sums_to_0_cannot_be_normalized(spec):
         parse_kernel(spec).normalized()
 
 
+# The other named kernels, each against a formula or SciPy
+
+
+def impulse_response(function, size, **options):
+    """What a SciPy filter makes of a single bright pixel."""
+    delta = np.zeros(size)
+    delta[tuple(n // 2 for n in size)] = 1
+    return function(delta, mode="constant", **options)
+
+
+@pytest.mark.parametrize("order", [(0, 1), (1, 0), (2, 0), (1, 1), (3, 0), (0, 4)])
+def test_derivatives_of_a_gaussian_are_scipys_and_answer_to_no_constant(order):
+    kernel = array(f"gaussian:sigma=1.7,truncate=9,order={order[1]}x{order[0]}")
+    expected = impulse_response(ndimage.gaussian_filter, kernel.shape, sigma=1.7, order=order, truncate=9)
+    assert_allclose(kernel, expected, atol=1e-12)
+    assert abs(array(f"gaussian:sigma=1,order={order[1]}x{order[0]}").sum()) < 1e-14
+
+
+def test_a_derivative_is_positive_where_the_image_grows_brighter():
+    y, x = np.mgrid[:21, :21].astype(float)
+    assert_allclose(ndimage.convolve(3 * x, array("gaussian:sigma=1.5,truncate=6,order=1x0"))[10, 10], 3, rtol=1e-6)
+    assert_allclose(ndimage.convolve(y**2, array("gaussian:sigma=1.5,truncate=6,order=0x2"))[10, 10], 2, rtol=1e-6)
+
+
+def test_one_value_stands_for_every_axis_and_x_comes_first():
+    assert_array_equal(array("gaussian:sigma=2x1"), array("gaussian:sigma=1x2").T)
+    assert array("gaussian:sigma=2x1").shape == (9, 17)
+    assert_array_equal(array("gaussian:2,order=1"), array("gaussian:2x2,order=1x1"))
+
+
+def test_laplacian_of_gaussian_is_scipys_and_sums_to_0():
+    kernel = array("log:sigma=1.6,truncate=9")
+    expected = impulse_response(ndimage.gaussian_laplace, kernel.shape, sigma=1.6, truncate=9)
+    assert_allclose(kernel, expected, atol=1e-12)
+    assert abs(array("log").sum()) < 1e-14
+
+
+def test_difference_of_gaussians():
+    kernel = array("dog:sigma=2,ratio=1.5")
+    narrow = impulse_response(ndimage.gaussian_filter, kernel.shape, sigma=2)
+    assert_allclose(kernel, narrow - impulse_response(ndimage.gaussian_filter, kernel.shape, sigma=3), atol=1e-15)
+    assert abs(kernel.sum()) < 1e-14
+
+
+def test_unsharp_adds_what_a_gaussian_removes():
+    image = np.random.default_rng(2).random((30, 30))
+    expected = image + 0.7 * (image - ndimage.gaussian_filter(image, 1.3))
+    assert_allclose(ndimage.convolve(image, array("unsharp:sigma=1.3,amount=0.7")), expected, atol=1e-13)
+
+
+@pytest.mark.parametrize("radius", [0.3, 1, 2.5, 3.2])
+def test_disk_weighs_pixels_by_their_area_inside(radius):
+    kernel = array(f"disk:{radius}")
+    reach, fine = kernel.shape[0] // 2, 200
+    x = (np.arange(kernel.shape[0] * fine) + 0.5) / fine - reach - 0.5
+    inside = np.hypot(x[:, np.newaxis], x) <= radius
+    counted = inside.reshape(kernel.shape[0], fine, kernel.shape[0], fine).mean((1, 3))
+    assert_allclose(kernel, counted / counted.sum(), atol=1e-3 / radius)
+    assert kernel[reach].min() > 0
+
+
+def test_motion_is_a_line_of_a_length_and_an_angle():
+    assert_allclose(array("motion:5"), np.full((1, 5), 0.2))
+    assert_allclose(array("motion:length=5,angle=90"), np.full((5, 1), 0.2), atol=1e-12)
+    rising = array("motion:length=9,angle=30")
+    y, x = np.argwhere(rising > 0).T - np.array(rising.shape)[:, np.newaxis] // 2
+    weights = rising[rising > 0]
+    # The line's moments: its direction, up for a positive angle, and its length.
+    angle = 0.5 * np.arctan2(-2 * (weights * x * y).sum(), (weights * (x**2 - y**2)).sum())
+    assert math.isclose(math.degrees(angle), 30, abs_tol=2)
+    assert math.isclose(rising.sum(), 1)
+
+
+def test_gabor_is_daugmans_function():
+    kernel = array("gabor:sigma=3,wavelength=5,angle=20,gamma=0.6,phase=40")
+    turn = math.radians(20)
+    envelope, wave = np.empty(kernel.shape), np.empty(kernel.shape)
+    for (i, j), _ in np.ndenumerate(kernel):
+        x, up = j - kernel.shape[1] // 2, kernel.shape[0] // 2 - i
+        u, v = x * math.cos(turn) + up * math.sin(turn), up * math.cos(turn) - x * math.sin(turn)
+        envelope[i, j] = math.exp(-(u**2 + 0.6**2 * v**2) / (2 * 3**2))
+        wave[i, j] = math.cos(2 * math.pi * u / 5 + math.radians(40))
+    assert_allclose(kernel, envelope / envelope.sum() * wave, atol=1e-15)
+
+
+def test_roberts_kernels_are_the_diagonal_differences():
+    image = np.random.default_rng(4).random((6, 6))
+    falling = image[1:, 1:] - image[:-1, :-1]
+    rising = image[1:, :-1] - image[:-1, 1:]
+    for direction, expected in (("x", falling), ("y", rising)):
+        full = signal.convolve2d(image, array(f"roberts:{direction}"), mode="valid")
+        assert_allclose(full, expected, atol=1e-15)
+
+
+def test_kirsch_has_eight_directions_whose_maximum_counts():
+    kernel = parse_kernel("kirsch")
+    assert (len(kernel.arrays), kernel.combine) == (8, "maximum")
+    assert len({each.tobytes() for each in kernel.arrays}) == 8
+    for each in kernel.arrays:
+        assert sorted(each.ravel()) == [-3] * 5 + [0] + [5] * 3
+    y, x = np.mgrid[:5, :5].astype(float)
+    for name, ramp in {"e": x, "s": y, "w": -x, "n": -y, "se": x + y, "ne": x - y, "sw": y - x, "nw": -x - y}.items():
+        answers = [ndimage.convolve(ramp, each)[2, 2] for each in kernel.arrays]
+        assert ndimage.convolve(ramp, array(f"kirsch:{name}"))[2, 2] == max(answers) > 0
+    assert_array_equal(array("kirsch:x"), [[5, -3, -3], [5, 0, -3], [5, -3, -3]])
+    assert_array_equal(array("kirsch:y"), array("kirsch:s"))
+
+
+def test_emboss_is_brighter_on_slopes_that_face_the_top_left():
+    y, x = np.mgrid[:5, :5].astype(float)
+    assert ndimage.convolve(x + y, array("emboss"))[2, 2] > (x + y)[2, 2]
+    assert array("emboss").sum() == 1
+
+
+@pytest.mark.parametrize("name", [name for name, entry in kernels.CATALOGUE.items() if entry.volume])
+def test_some_kernels_have_three_axes_too(name):
+    (volume,) = parse_kernel(name, axes=3).arrays
+    plane = array(name)
+    assert volume.ndim == 3
+    if plane.sum() > 0.5:
+        assert_allclose([plane.sum(), volume.sum()], 1)
+    else:
+        assert_allclose([plane.sum(), volume.sum()], 0, atol=1e-14)
+    assert_array_equal(volume, np.flip(volume))
+
+
+def test_volumes_of_one_kernel_are_scipys():
+    (kernel,) = parse_kernel("gaussian:sigma=1x1.5x2,order=1x0x0", axes=3).arrays
+    expected = impulse_response(ndimage.gaussian_filter, kernel.shape, sigma=(2, 1.5, 1), order=(0, 0, 1))
+    assert_allclose(kernel, expected, atol=1e-9)
+    assert parse_kernel("box:5x4x3", axes=3).arrays[0].shape == (3, 4, 5)
+    assert_array_equal(parse_kernel("laplacian", axes=3).arrays[0][1], [[0, 1, 0], [1, -6, 1], [0, 1, 0]])
+    assert parse_kernel("laplacian:8", axes=3).arrays[0][1, 1, 1] == -26
+    for spec in ("sobel", "1 2 1", "gaussian:1x2"):
+        with pytest.raises(ImgtoolError, match="3"):
+            parse_kernel(spec, axes=3)
+
+
+@pytest.mark.parametrize("name", kernels.CATALOGUE)
+def test_every_default_is_what_its_argument_takes(name):
+    entry = kernels.CATALOGUE[name]
+    spelled = ",".join(f"{key}={argument.default}" for key, argument in entry.arguments.items())
+    for one, other in zip(parse_kernel(name).arrays, parse_kernel(f"{name}:{spelled}".rstrip(":")).arrays, strict=True):
+        assert_array_equal(one, other)
+    for key in entry.arguments:
+        with pytest.raises(ImgtoolError, match=f"kernel {name}: {key} must be .*, not 'fish'"):
+            parse_kernel(f"{name}:{key}=fish")
+
+
 # What is no kernel
 
 
@@ -164,14 +313,17 @@ def test_a_kernel_that_sums_to_0_cannot_be_normalized(spec):
         ("2 1/0", "row 1, column 2, 1/0, divides by zero"),
         ("gausian", "there is no kernel named 'gausian'; did you mean gaussian?"),
         ("gausian:sigma=2", "did you mean gaussian?"),
-        ("zzz", "no kernel named 'zzz'; known are binomial, box, gaussian, identity"),
+        ("zzz", "no kernel named 'zzz'; known are binomial, box, disk, dog, emboss"),
         ("nan", "no kernel named 'nan'"),
-        ("gaussian:sigma=0", "kernel gaussian: sigma must be a number above 0, not '0'"),
-        ("gaussian:sigma=-1", "sigma must be a number above 0, not '-1'"),
-        ("gaussian:sigma=nan", "sigma must be a number above 0, not 'nan'"),
-        ("gaussian:sigma=1e999", "sigma must be a number above 0, not '1e999'"),
-        ("gaussian:", "kernel gaussian: sigma must be a number above 0, not ''"),
-        ("gaussian:width=2", "kernel gaussian has no argument 'width=2'; it takes sigma and truncate"),
+        (
+            "gaussian:sigma=0",
+            "kernel gaussian: sigma must be a number above 0, or one for each axis such as 2x1.5, not '0'",
+        ),
+        ("gaussian:sigma=-1", "such as 2x1.5, not '-1'"),
+        ("gaussian:sigma=nan", "such as 2x1.5, not 'nan'"),
+        ("gaussian:sigma=1e999", "such as 2x1.5, not '1e999'"),
+        ("gaussian:", "kernel gaussian: sigma must be a number above 0, or one for each axis such as 2x1.5, not ''"),
+        ("gaussian:width=2", "kernel gaussian has no argument 'width=2'; it takes sigma, truncate and order"),
         ("gaussian:2,3", "kernel gaussian has no argument '3'"),
         ("gaussian:2,sigma=3", "kernel gaussian is given sigma twice"),
         ("gaussian:sigma=200", "kernel gaussian: 2563201 numbers are more than the limit of 1048576"),
@@ -180,12 +332,26 @@ def test_a_kernel_that_sums_to_0_cannot_be_normalized(spec):
         ("box:999999999x999999999", "more than the limit"),
         ("box:0", "kernel box: size must be a whole number such as 3, or WIDTHxHEIGHT such as 5x3, not '0'"),
         ("box:3x", "size must be a whole number"),
-        ("box:1x2x3", "size must be a whole number"),
+        ("box:1x2x3", "kernel box: size has 3 values for 2 axes; give one, or one for each"),
+        ("box:1x2x3x4", "size must be a whole number"),
         ("box:" + "9" * 5000, "size must be a whole number"),
+        ("disk:1e9", "more than the limit"),
+        ("motion:1e30,angle=1", "more than the limit"),
+        ("motion:0.5", "length must be a number from 1 on"),
+        ("gabor:sigma=1e200", "more than the limit"),
+        ("gabor:wavelength=0", "wavelength must be a number above 0"),
+        ("log:sigma=1e9", "more than the limit"),
+        ("dog:ratio=1", "ratio must be a number above 1"),
+        ("dog:sigma=30,ratio=1e5", "more than the limit"),
+        ("gaussian:sigma=1e-100,order=4", "sigma 1e-100 is too small for a derivative"),
+        ("log:sigma=0.1", "kernel log: sigma 0.1 is too small for a derivative"),
+        ("gaussian:sigma=1e-80,truncate=1e81,order=4", "sigma 1e-80 is too small"),
+        ("unsharp:amount=inf", "amount must be a number, not 'inf'"),
+        ("kirsch:north", "direction must be x, y, magnitude, e, se, s, sw, w, nw, n or ne, not 'north'"),
         ("binomial:64", "a whole number from 1 to 63, not '64'"),
         ("sobel:z", "kernel sobel: direction must be x, y or magnitude, not 'z'"),
         ("laplacian:5", "neighbours must be 4 or 8, not '5'"),
-        ("@", "@: a kernel file must be one of .txt, .csv, .json, .npy"),
+        ("@", "@: a kernel file must be one of .txt, .csv, .json, .npy, .mat"),
         ("sharpen:2", "kernel sharpen has no argument '2'; it takes no arguments"),
         ("1 " * (kernels.MAX_TAPS + 1), "1048577 numbers are more than the limit of 1048576"),
     ],
@@ -222,6 +388,57 @@ def test_an_npy_file_may_have_any_real_type(tmp_path, dtype):
     assert_array_equal(array(f"@{tmp_path / 'k.npy'}"), values)
 
 
+def test_a_libvips_matrix_has_a_scale_and_an_offset(tmp_path):
+    for text, values, bias in [
+        ("3 2\n1 2 3\n4 5 6\n", [[1, 2, 3], [4, 5, 6]], 0),
+        ("3 1 4\n1,2,1\n", [[0.25, 0.5, 0.25]], 0),
+        ("\n2\t1 -2 128.5\r\n1 -1\r\n\r\n", [[-0.5, 0.5]], 128.5),
+    ]:
+        (tmp_path / "k.mat").write_text(text, newline="")
+        kernel = parse_kernel(f"@{tmp_path / 'k.mat'}")
+        assert_array_equal(kernel.arrays[0], values)
+        assert kernel.bias == bias
+
+
+def test_volumes_come_from_json_and_npy_files(tmp_path):
+    values = np.arange(12.0).reshape(2, 3, 2)
+    np.save(tmp_path / "k.npy", values)
+    (tmp_path / "k.json").write_text(json.dumps(values.tolist()))
+    for name in ("k.npy", "k.json"):
+        assert_array_equal(parse_kernel(f"@{tmp_path / name}", axes=3).arrays[0], values)
+
+
+def test_an_image_is_a_kernel_for_who_can_read_it():
+    pixels = np.arange(6, dtype=np.uint8).reshape(2, 3)
+    kernel = parse_kernel("@k.png", read_image={"k.png": pixels}.__getitem__)
+    assert_array_equal(kernel.arrays[0], pixels)
+    with pytest.raises(ImgtoolError, match=r"k\.png: must hold real numbers in two or three"):
+        parse_kernel("@k.png", read_image=lambda _: np.ones((2, 2), complex))
+    with pytest.raises(ImgtoolError, match=r"folder: a kernel file must be one of .* or an image"):
+        parse_kernel("@folder", read_image={}.__getitem__)
+
+
+@given(hnp.arrays(np.float64, hnp.array_shapes(min_dims=2, max_dims=2, max_side=5), elements=st.floats(-1e300, 1e300)))
+def test_a_kernel_written_as_text_is_read_as_the_same(values):
+    assert_array_equal(array(kernels.text(values)), values)
+    assert_array_equal(array(kernels.text(values, ", ")), values)
+
+
+def test_a_picture_shows_signs_and_sizes():
+    drawn = kernels.picture((np.array([[0.0, 2.0, -2.0, 1.0]]),))
+    assert drawn.dtype == np.uint8
+    assert max(drawn.shape[:2]) >= 256
+    cell = (drawn.shape[1] - 16) // 4
+    zero, most, least, half = (drawn[drawn.shape[0] // 2, 8 + cell * i + cell // 2].astype(int) for i in range(4))
+    assert zero[0] == zero[1] == zero[2]
+    assert most[0] > zero[0] > least[0]
+    assert least[2] > most[2]
+    assert_allclose(half, (zero + most) / 2, atol=1)
+    two = kernels.picture(parse_kernel("sobel").arrays)
+    assert two.shape[1] > two.shape[0] * 1.8
+    assert len(np.unique(kernels.picture((np.zeros((3, 3)),)))) == 3  # paper, lines and zero
+
+
 def test_one_row_may_come_as_a_flat_list(tmp_path):
     (tmp_path / "k.json").write_text("[1, 2, 1]")
     assert_array_equal(array(f"@{tmp_path / 'k.json'}"), [[1, 2, 1]])
@@ -237,7 +454,9 @@ def test_one_row_may_come_as_a_flat_list(tmp_path):
         ("k.json", b"[[1, 2], [3]]", "row 2 is 1 long where row 1 is 2 long"),
         ("k.json", b"[[1, 2], 3]", "must hold a list of rows"),
         ("k.json", b'{"a": 1}', "must hold a list of rows"),
-        ("k.json", b"[[[1]]]", "row 1, column 1 is [1], not a number"),
+        ("k.json", b"[[[[1]]]]", "plane 1: row 1, column 1 is [1], not a number"),
+        ("k.json", b"[[[1], 2]]", "row 1, column 1 is [1], not a number"),
+        ("k.json", b"[[[1]], [[1, 2]]]", "plane 2 has another size than plane 1"),
         ("k.json", b"[[1, true]]", "row 1, column 2 is true, not a number"),
         ("k.json", b"[[1, NaN]]", "row 1, column 2 is not finite"),
         ("k.json", b"[[1, 1" + b"0" * 400 + b"]]", "row 1, column 2 is not finite"),
@@ -245,6 +464,14 @@ def test_one_row_may_come_as_a_flat_list(tmp_path):
         ("k.json", b"[]", "has no numbers in it"),
         ("k.json", b"[[1, 2]", "not JSON (line 1:"),
         ("k.json", b"[" * 200_000, "not lists nested without end"),
+        ("k.mat", b"", "must begin with width, height"),
+        ("k.mat", b"3\n1 2 3\n", "must begin with width, height and perhaps scale and offset, not '3'"),
+        ("k.mat", b"1 1 1 1 1\n1\n", "must begin with width, height"),
+        ("k.mat", b"x 1\n1\n", "must begin with width, height"),
+        ("k.mat", b"2 1 0\n1 2\n", "the scale, by which its numbers are divided, is 0"),
+        ("k.mat", b"2 2\n1 2\n", "holds 2 x 1 numbers where its first line says 2 x 2"),
+        ("k.mat", b"2 1 1e-300\n1e300 2\n", "row 1, column 1 is not finite"),
+        ("k.mat", b"MATLAB 5.0 MAT-file", "a MATLAB file, not a libvips matrix"),
         ("k.npy", b"\x93NUMPY", "not a kernel that can be read"),
         ("k.npy", b"", "not a kernel that can be read"),
         ("k.png", b"", "a kernel file must be one of .txt, .csv, .json, .npy"),
@@ -262,10 +489,12 @@ def test_damaged_kernel_files_are_named(tmp_path, name, content, message):
 @pytest.mark.parametrize(
     ("values", "message"),
     [
-        (np.ones((2, 2, 2)), "two dimensions"),
+        (np.ones((2, 2, 2, 2)), "two or three dimensions"),
+        (np.ones((2, 2, 2)), "3 axes where the images are filtered along 2"),
+        (np.full((2, 2, 2), np.nan), "plane 1, row 1, column 1 is not finite"),
         (np.ones((2, 2), complex), "real numbers"),
         (np.array([["a"]]), "real numbers"),
-        (np.array(3.0), "two dimensions"),
+        (np.array(3.0), "two or three dimensions"),
         (np.ones((0, 3)), "has no numbers in it"),
         (np.array([[1, np.nan]]), "row 1, column 2 is not finite"),
         (np.ones(kernels.MAX_TAPS + 1, np.uint8), "more than the limit"),
