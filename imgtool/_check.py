@@ -13,7 +13,10 @@ Array = npt.NDArray[Any]
 
 def as_array(values: npt.ArrayLike, name: str) -> Array:
     """`values` as an ndarray of numbers in native byte order; strides and writability stay as they are."""
-    array = np.asarray(values)
+    try:
+        array = np.asarray(values)
+    except ValueError as error:
+        raise ImgtoolError(f"{name} is no array of numbers: its rows differ in length") from error
     if array.dtype.kind not in "biufc":
         raise ImgtoolError(f"{name} must hold numbers, not {array.dtype}")
     if array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):

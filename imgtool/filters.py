@@ -3,29 +3,17 @@
 import math
 from collections.abc import Sequence
 from functools import lru_cache
-from typing import Any, NamedTuple
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from . import _colour, _correlate
-from ._check import Array, as_array, rounded_to, saturation, thread_count
+from . import _colour, _composed, _correlate
+from ._check import Array, as_array, rounded_to, thread_count
+from ._options import BORDERS, SHAPES, Options, check_options, check_types, placed, scaled, sums_to_zero, target_of
 from .errors import ImgtoolError
 
-_CANONICAL = (*_correlate.BORDER_CODES, "renormalize")
-
-#: Every accepted name of a border, and the canonical name it stands for.
-BORDERS = {name: name for name in _CANONICAL} | {
-    "symmetric": "reflect",
-    "grid-mirror": "reflect",
-    "reflect101": "mirror",
-    "edge": "nearest",
-    "replicate": "nearest",
-    "periodic": "wrap",
-    "circular": "wrap",
-    "zero": "constant",
-}
-SHAPES = ("same", "valid", "full")
+__all__ = ["BORDERS", "SHAPES", "apply_kernel", "convolve", "explain"]
 
 
 def convolve(
@@ -110,10 +98,10 @@ def convolve(
     >>> convolve(np.array([1.0, np.nan, 5.0]), [1, 1, 1], nan="ignore", normalize=True)
     array([1., 3., 5.])
     """
-    request = _Filter(
+    request = Options(
         border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, nan, method, thread_count(threads)
     )
-    return _apply(image, (kernel,), request, mask, channel_axis, False)[0]
+    return _apply(image, (kernel,), request, mask, channel_axis, False, False, "magnitude")[0]
 
 
 def apply_kernel(
@@ -136,8 +124,12 @@ def apply_kernel(
     threads: int | None = None,
     has_alpha: bool = False,
     linear: bool = False,
+    combine: str = "magnitude",
 ) -> tuple[Array, int]:
     """Convolve, and say how many values were saturated.
+
+    Besides the result, several kernels and `linear` need two copies of the whole image in float32 or float64, and
+    `mask`, ``nan="ignore"`` and ``border="renormalize"`` up to six in float64.
 
     Parameters
     ----------
@@ -146,13 +138,16 @@ def apply_kernel(
     channel_axis, method, threads
         As for `convolve`.
     kernels : sequence of array_like
-        One kernel, or several of which the magnitude (root of the sum of squares) of the results is taken.
+        One kernel, or several whose results are combined.
     has_alpha : bool
         The last channel is alpha (opaque: 1, or an integer type's largest value). Colours are weighted by it, and it is
         filtered with the kernel brought to sum 1; beyond a constant border it is opaque. An opaque alpha changes
-        nothing, and a kernel of sum 0 (edges) leaves alpha as it is.
+        nothing, and a kernel of sum 0 (edges) and several combined kernels leave alpha as it is.
     linear : bool
-        Filter in linear light: the colours are sRGB (0..1, or an integer type's range) before and after.
+        Filter in linear light: the colours are sRGB (0..1, or the range of uint8 or uint16) before and after, and so
+        are `cval` and `bias`, which is added at the end.
+    combine : str
+        How the results of several kernels become one: ``magnitude``, the root of the sum of squares, or ``maximum``.
 
     Returns
     -------
@@ -166,177 +161,201 @@ def apply_kernel(
     ImgtoolError
         If an argument is not as said above.
     """
-    request = _Filter(
+    request = Options(
         border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, nan, method, thread_count(threads)
     )
-    if not linear:
-        return _apply(image, kernels, request, mask, channel_axis, has_alpha)
-    source = as_array(image, "image")
-    target = np.dtype(source.dtype if dtype is None else dtype)
-    light = _colour.to_linear(source, channel_axis, has_alpha)
-    inner = request._replace(cval=_colour.value_to_linear(cval, source.dtype), dtype=light.dtype, bias=0.0)
-    result, _ = _apply(light, kernels, inner, mask, channel_axis, has_alpha)
-    return _colour.from_linear(result, source.dtype, target, bias, channel_axis, has_alpha)
+    return _apply(image, kernels, request, mask, channel_axis, has_alpha, linear, combine)
 
 
 def explain(
     image: npt.ArrayLike,
-    kernel: npt.ArrayLike,
+    kernels: Sequence[npt.ArrayLike],
     *,
     border: str = "reflect",
+    cval: float = 0.0,
+    correlate: bool = False,
     dtype: npt.DTypeLike | None = None,
+    shape: str = "same",
+    anchor: Sequence[int] | None = None,
+    scale: float = 1.0,
+    bias: float = 0.0,
+    normalize: bool = False,
+    mask: npt.ArrayLike | None = None,
+    nan: str = "propagate",
     channel_axis: int | None = None,
     method: str = "auto",
+    has_alpha: bool = False,
+    linear: bool = False,
 ) -> dict[str, Any]:
-    """What `convolve` would do with such an image and kernel, and why; the pixels are not looked at.
+    """What `apply_kernel` does with such an image and kernels, and why.
+
+    Parameters
+    ----------
+    image, kernels, border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, mask, nan, channel_axis
+        As for `apply_kernel`; of the image's pixels only alpha is looked at.
+    method, has_alpha, linear
+        As for `apply_kernel`.
 
     Returns
     -------
     dict
-        ``method``, ``reason``, ``kernel`` (shape), ``sum``, ``rank``, ``accumulator``, ``flops`` (of the whole image),
-        ``memory`` (bytes beside input and output).
+        ``method``, ``reason``, ``kernel`` (its shape), ``kernels`` (their number), ``sum``, ``rank``, ``accumulator``,
+        ``flops`` (of the whole image), ``memory`` (bytes beside input and output for each thread).
 
     Raises
     ------
     ImgtoolError
-        If an argument is not as said for `convolve`.
+        If an argument is not as said for `apply_kernel`.
+
+    Examples
+    --------
+    >>> found = explain(np.zeros((600, 800), np.uint8), [np.ones((5, 5))])
+    >>> found["method"], found["rank"], found["sum"]
+    ('separable', 1, 25.0)
     """
-    source = as_array(image, "image")
-    source = source[..., np.newaxis] if channel_axis is None else np.moveaxis(source, channel_axis, -1)
-    taps = as_array(kernel, "kernel")
-    request = _Filter(border, 0.0, False, dtype, "same", None, 1.0, 0.0, False, "propagate", method, 1)
-    found, shape = _planned(taps, source, _target(request, source, [taps]), request, False)
-    matrix = np.reshape(taps.astype(np.float64), (-1, taps.shape[-1]))
+    options = Options(border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, nan, method, 1)
+    source = _with_channels(image, channel_axis)
+    taps = [as_array(kernel, "kernel") for kernel in kernels]
+    target = target_of(options, source, taps)
+    check_options(options, target)
+    kernel = scaled(taps[0], source.ndim - 1, options).real
+    colours = has_alpha and (len(taps) > 1 or sums_to_zero(taps[0]) or _composed.is_opaque(source))
+    pixel, copies = source.dtype, 0
+    if linear:
+        _colour.check_linear(pixel)
+        pixel = target = np.dtype(np.float64 if pixel == np.float64 else np.float32)
+        copies += 2
+    masked = mask is not None or nan != "propagate" or BORDERS[border] == "renormalize"
+    if masked:
+        options = _composed.without_missing(options)[0]
+    if masked or len(taps) > 1:
+        kind = _composed.precise(pixel, target)
+        pixel, target = kind if masked else pixel, kind
+        copies += 6 if masked else 2
+    channels = source.shape[-1] - (has_alpha and (colours or masked))
+    values = np.broadcast_to(_real(pixel).type(0), (*source.shape[:-1], channels))
+    plain = options._replace(scale=1.0, normalize=False, cval=options.cval.real)
+    found, size = _planned(kernel, values, _real(target), plain, has_alpha and not colours and not masked)
+    count = math.prod(size) * values.shape[-1]
     return {
         "method": found.method,
         "reason": found.reason,
-        "kernel": taps.shape,
-        "sum": float(taps.sum()),
-        "rank": int(np.linalg.matrix_rank(matrix)),
+        "kernel": kernel.shape,
+        "kernels": len(taps),
+        "sum": float(kernel.sum()),
+        "rank": int(np.linalg.matrix_rank(kernel.astype(np.float64).reshape(-1, kernel.shape[-1]))),
         "accumulator": {"f4": "float32", "f8": "float64", "i8": "int128"}[found.accumulator],
-        "flops": found.flops(math.prod(shape) * source.shape[-1]),
-        "memory": found.memory(shape, source.shape[-1]),
+        "flops": found.flops(count) * len(taps),
+        "memory": found.memory(size, values.shape[-1]) + copies * count * (4 if target == np.float32 else 8),
     }
-
-
-class _Filter(NamedTuple):
-    """The options of `convolve`, under its names."""
-
-    border: str
-    cval: complex
-    correlate: bool
-    dtype: npt.DTypeLike | None
-    shape: str
-    anchor: Sequence[int] | None
-    scale: float
-    bias: float
-    normalize: bool
-    nan: str
-    method: str
-    threads: int
 
 
 def _apply(
     image: npt.ArrayLike,
     kernels: Sequence[npt.ArrayLike],
-    options: _Filter,
+    options: Options,
     mask: npt.ArrayLike | None,
     channel_axis: int | None,
     has_alpha: bool,
+    linear: bool,
+    combine: str,
 ) -> tuple[Array, int]:
     """Bring the image to spatial axes + channels and the result back."""
-    source = as_array(image, "image")
-    if source.ndim == 0:
-        raise ImgtoolError("image has no axes; give an array of at least one")
-    if channel_axis is None:
-        source = source[..., np.newaxis]
-    elif -source.ndim <= channel_axis < source.ndim:
-        source = np.moveaxis(source, channel_axis, -1)
-    else:
-        raise ImgtoolError(f"channel_axis {channel_axis} does not exist in an image of shape {source.shape}")
+    source = _with_channels(image, channel_axis)
     taps = [as_array(kernel, "kernel") for kernel in kernels]
-    target = _target(options, source, taps)
-    keeps_alpha = has_alpha and all(_sums_to_zero(kernel) for kernel in taps)
-    colour = source[..., :-1] if keeps_alpha else source
-    weighted = has_alpha and not keeps_alpha
-    if mask is not None or options.nan != "propagate" or BORDERS.get(options.border) == "renormalize":
-        result, saturated = _normalised(colour, taps, target, options, mask, weighted)
-    elif len(taps) == 1:
-        result, saturated = _filter(colour, taps[0], target, options, weighted)
-    else:
-        result, saturated = _magnitude(colour, taps, target, options, weighted)
-    if keeps_alpha:
-        if options.shape != "same":
-            raise ImgtoolError(f"shape {options.shape} has no alpha for a kernel of sum 0; use same, or drop alpha")
-        result = np.concatenate([result, rounded_to(source[..., -1:].astype(np.float64), target)], axis=-1)
+    target = target_of(options, source, taps)
+    if has_alpha and (channel_axis is None or target.kind == "c"):
+        raise ImgtoolError("alpha is the last of several channels of a real image; leave out has_alpha")
+    try:
+        if linear:
+            result, saturated = _in_linear_light(source, taps, target, options, mask, has_alpha, combine)
+        else:
+            result, saturated = _dispatch(source, taps, target, options, mask, has_alpha, combine)
+    except TypeError:
+        check_types(options)  # what cannot be hashed is no number and no word: too rare to look for it every time
+        raise
     if channel_axis is None:
         return result[..., 0], saturated
     return np.moveaxis(result, -1, channel_axis), saturated
 
 
-def _target(options: _Filter, source: Array, kernels: Sequence[Array]) -> np.dtype[Any]:
-    """The type of the result."""
-    if options.dtype is None:
-        target = source.dtype
-    else:
-        try:
-            target = np.dtype(options.dtype).newbyteorder("=")
-        except TypeError:
-            raise ImgtoolError(
-                f"dtype {options.dtype!r} is unknown; use for example uint8, uint16 or float32"
-            ) from None
-        if target.kind not in "biufc" or (target.kind == "f" and target.itemsize > 8):
-            raise ImgtoolError(
-                f"dtype {target} cannot hold an image; use an integer or floating point type up to 64 bits"
-            )
-    if source.dtype.kind == "c" or any(kernel.dtype.kind == "c" for kernel in kernels):
-        return target if target.kind == "c" else np.dtype(np.complex64 if target.itemsize <= 4 else np.complex128)
+def _with_channels(image: npt.ArrayLike, channel_axis: int | None) -> Array:
+    """The image as spatial axes + channels, a view."""
+    source = as_array(image, "image")
+    if source.ndim == 0:
+        raise ImgtoolError("image has no axes; give an array of at least one")
+    if channel_axis is None:
+        return source[..., np.newaxis]
+    if -source.ndim <= channel_axis < source.ndim and source.ndim > 1:
+        return np.moveaxis(source, channel_axis, -1)
+    raise ImgtoolError(f"channel_axis {channel_axis} does not exist beside others in an image of shape {source.shape}")
+
+
+def _in_linear_light(
+    source: Array,
+    kernels: Sequence[Array],
+    target: np.dtype[Any],
+    options: Options,
+    mask: npt.ArrayLike | None,
+    has_alpha: bool,
+    combine: str,
+) -> tuple[Array, int]:
+    check_options(options, target)
     if target.kind == "c":
-        raise ImgtoolError(f"dtype {target} needs a complex image or kernel; convert the image first")
-    return target
+        raise ImgtoolError("linear light is real; give a real kernel")
+    light = _colour.to_linear(source, has_alpha)
+    inner = options._replace(cval=_colour.value_to_linear(options.cval, source.dtype), bias=0.0)
+    result, _ = _dispatch(light, kernels, light.dtype, inner, mask, has_alpha, combine)
+    return _colour.from_linear(result, source.dtype, target, options.bias, has_alpha, options.threads)
 
 
-def _sums_to_zero(kernel: Array) -> bool:
-    """Whether a kernel only finds differences: its sum is nothing but rounding."""
-    return bool(abs(kernel.sum()) <= 1e-12 * np.abs(kernel).sum())
+def _dispatch(
+    source: Array,
+    kernels: Sequence[Array],
+    target: np.dtype[Any],
+    options: Options,
+    mask: npt.ArrayLike | None,
+    has_alpha: bool,
+    combine: str,
+) -> tuple[Array, int]:
+    """A plain filter, or one made of several."""
+    if mask is not None or options.nan != "propagate" or BORDERS.get(options.border) == "renormalize":
+        return _composed.normalised(_filter, source, kernels, target, options, mask, has_alpha)
+    if has_alpha and (len(kernels) > 1 or sums_to_zero(kernels[0]) or _composed.is_opaque(source)):
+        colour, saturated = _dispatch(source[..., :-1], kernels, target, options, None, False, combine)
+        return _composed.beside_alpha(_filter, colour, source[..., -1:], kernels[0], target, options), saturated
+    if len(kernels) > 1:
+        return _composed.combined(_filter, source, kernels, target, options, combine)
+    return _filter(source, kernels[0], target, options, has_alpha)
 
 
 def _filter(
-    source: Array, kernel: Array, target: np.dtype[Any], options: _Filter, has_alpha: bool
+    source: Array, kernel: Array, target: np.dtype[Any], options: Options, has_alpha: bool
 ) -> tuple[Array, int]:
     """Filter spatial axes + channels; complex, half and boolean types by way of those that the kernels know."""
     if target.kind == "c":
-        return _complex(source, kernel, target, options, has_alpha), 0
+        return _composed.of_complex(_filter, source, kernel, target, options), 0
     if source.dtype == np.float16:
         return _filter(source.astype(np.float32), kernel, target, options, has_alpha)
     if target == np.float16:
-        result, saturated = _filter(source, kernel, np.dtype(np.float32), options, has_alpha)
-        return rounded_to(result, target), saturated
+        result, _ = _filter(source, kernel, np.dtype(np.float32), options, has_alpha)
+        return rounded_to(result, target), 0
     if target.kind == "b":
-        result, saturated = _filter(source, kernel, np.dtype(np.uint8), options, has_alpha)
-        return result != 0, saturated
+        result, _ = _filter(source, kernel, np.dtype(np.uint8), options, has_alpha)
+        return result != 0, 0
     found, shape = _planned(kernel, source, target, options, has_alpha)
     return _correlate.correlate(source, found, shape, options.threads)
 
 
-def _complex(source: Array, kernel: Array, target: np.dtype[Any], options: _Filter, has_alpha: bool) -> Array:
-    """The sum of the real filters of real and imaginary parts."""
-    part = np.dtype(f"f{target.itemsize // 2}")
-    cval = complex(options.cval)
-    total: Array | None = None
-    for taps, by_kernel in ((kernel.real, 1), (kernel.imag, 1j)) if kernel.dtype.kind == "c" else ((kernel, 1),):
-        for pixels, beyond, by_image in ((source.real, cval.real, 1), (source.imag, cval.imag, 1j)):
-            if by_image == 1 or source.dtype.kind == "c" or beyond:
-                once = options.bias if total is None else 0.0
-                inner = options._replace(cval=beyond, bias=once)
-                term = by_kernel * by_image * _filter(pixels, taps, part, inner, has_alpha)[0]
-                total = term.astype(target) if total is None else total + term
-    assert total is not None
-    return total
+def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The type that the kernels work on or write for one of another kind."""
+    if dtype.kind == "c":
+        return np.dtype(f"f{dtype.itemsize // 2}")
+    return np.dtype(np.float32) if dtype == np.float16 else dtype
 
 
 def _planned(
-    kernel: Array, source: Array, target: np.dtype[Any], options: _Filter, has_alpha: bool
+    kernel: Array, source: Array, target: np.dtype[Any], options: Options, has_alpha: bool
 ) -> tuple[_correlate.Plan, tuple[int, ...]]:
     """The plan for a kernel as the caller gave it, and the spatial shape of the result."""
     return _cached_plan(
@@ -359,12 +378,12 @@ def _cached_plan(
     pixel: np.dtype[Any],
     image: tuple[int, ...],
     target: np.dtype[Any],
-    options: _Filter,
+    options: Options,
     has_alpha: bool,
 ) -> tuple[_correlate.Plan, tuple[int, ...]]:
-    _check_options(options, target)
-    taps = _scaled(np.frombuffer(buffer, dtype).reshape(size), len(image) - 1, options)
-    shape, origin = _placed(taps.shape, image[:-1], options)
+    check_options(options, target)
+    taps = scaled(np.frombuffer(buffer, dtype).reshape(size), len(image) - 1, options)
+    shape, origin = placed(taps.shape, image[:-1], options)
     whole = taps.dtype.kind in "iub" or bool((taps == np.rint(taps)).all())
     whole = whole and float(np.abs(taps.astype(np.float64)).sum()) < 2**63
     laid = np.ascontiguousarray(taps if options.correlate else np.flip(taps), np.int64 if whole else np.float64)
@@ -383,112 +402,3 @@ def _cached_plan(
         method=options.method,
     )
     return _correlate.plan(request), shape
-
-
-def _check_options(options: _Filter, target: np.dtype[Any]) -> None:
-    for name, value, known in (
-        ("border", options.border, BORDERS),
-        ("shape", options.shape, SHAPES),
-        ("nan", options.nan, ("propagate", "ignore")),
-        ("method", options.method, _correlate.METHODS),
-    ):
-        if value not in known:
-            raise ImgtoolError(f"{name} {value!r} is unknown; use one of {', '.join(known)}")
-    for name, number in (("scale", options.scale), ("bias", options.bias)):
-        if not math.isfinite(number):
-            raise ImgtoolError(f"{name} {number} is no finite number")
-    if target.kind in "iub" and not math.isfinite(options.cval.real):
-        raise ImgtoolError(f"cval {options.cval} has no place in a result of type {target}; give a finite number")
-
-
-def _scaled(taps: Array, axes: int, options: _Filter) -> Array:
-    """The kernel, found sound, with scale and normalisation applied; whole numbers stay whole where they can."""
-    if taps.ndim != axes:
-        raise ImgtoolError(
-            f"the kernel has {taps.ndim} axes but the image has {axes} besides channels; "
-            "say which axis holds colours with channel_axis, or reshape the kernel"
-        )
-    if taps.size == 0:
-        raise ImgtoolError(f"the kernel is empty (shape {taps.shape}); give at least one number")
-    if not np.isfinite(taps).all():
-        raise ImgtoolError("the kernel holds NaN or infinity; give finite numbers")
-    if options.normalize:
-        if _sums_to_zero(taps):
-            raise ImgtoolError("the kernel's sum is 0, so it cannot be normalized; leave out normalize")
-        taps = taps / taps.sum()
-    if options.scale != 1:
-        taps = taps * (int(options.scale) if options.scale == round(options.scale) else options.scale)
-    return taps
-
-
-def _placed(size: tuple[int, ...], image: tuple[int, ...], options: _Filter) -> tuple[tuple[int, ...], tuple[int, ...]]:
-    """The shape of the result, and how far the flipped kernel reaches before an output pixel's place, per axis."""
-    if options.anchor is not None:
-        if options.shape != "same":
-            raise ImgtoolError(f"an anchor moves the kernel on the image; it has no meaning for shape {options.shape}")
-        if len(options.anchor) != len(size) or any(not 0 <= a < n for a, n in zip(options.anchor, size, strict=True)):
-            raise ImgtoolError(f"anchor {tuple(options.anchor)} is no index of a kernel of shape {size}")
-        if options.correlate:
-            return image, tuple(options.anchor)
-        return image, tuple(n - 1 - a for a, n in zip(options.anchor, size, strict=True))
-    if options.shape == "valid":
-        if any(k > n for k, n in zip(size, image, strict=True)):
-            raise ImgtoolError(f"shape valid needs a kernel no larger than the image, not {size} on {image}")
-        return tuple(n - k + 1 for k, n in zip(size, image, strict=True)), (0,) * len(size)
-    if options.shape == "full":
-        return tuple(n + k - 1 for k, n in zip(size, image, strict=True)), tuple(k - 1 for k in size)
-    return image, tuple(k // 2 for k in size)
-
-
-def _magnitude(
-    source: Array, kernels: Sequence[Array], target: np.dtype[Any], options: _Filter, has_alpha: bool
-) -> tuple[Array, int]:
-    """The root of the sum of squares of the results of several kernels."""
-    precise = np.dtype(np.float32 if source.dtype == target == np.float32 else np.float64)
-    inner = options._replace(bias=0.0)
-    total, _ = _filter(source, kernels[0], precise, inner, has_alpha)
-    for kernel in kernels[1:]:
-        np.hypot(total, _filter(source, kernel, precise, inner, has_alpha)[0], out=total)
-    if options.bias:
-        total += options.bias
-    return rounded_to(total, target), saturation(total, target)
-
-
-def _normalised(
-    source: Array,
-    kernels: Sequence[Array],
-    target: np.dtype[Any],
-    options: _Filter,
-    mask: npt.ArrayLike | None,
-    has_alpha: bool,
-) -> tuple[Array, int]:
-    """Sums over valid pixels only, scaled by the kernel's sum over that of the weights on them."""
-    if has_alpha or len(kernels) > 1 or target.kind == "c":
-        raise ImgtoolError("masks, nan=ignore and border=renormalize work on one real kernel and images without alpha")
-    kernel = kernels[0]
-    if _sums_to_zero(kernel):
-        raise ImgtoolError("the kernel's sum is 0, so sums cannot be scaled by it; leave out mask, nan and renormalize")
-    valid = np.ones(source.shape, bool)
-    if mask is not None:
-        given = as_array(mask, "mask")
-        if given.shape != source.shape[:-1]:
-            raise ImgtoolError(f"mask has shape {given.shape} but the image has {source.shape[:-1]}")
-        valid &= (given != 0)[..., np.newaxis]
-    if options.nan == "ignore" and source.dtype.kind == "f":
-        valid &= ~np.isnan(source)
-    if not valid.any():
-        raise ImgtoolError("no pixel is valid: the mask is empty, or all pixels are NaN")
-    beyond = options.border if BORDERS.get(options.border) != "renormalize" else "constant"
-    precise = np.dtype(np.float32 if source.dtype == target == np.float32 else np.float64)
-    inner = options._replace(border=beyond, bias=0.0, nan="propagate")
-    counted = 1.0 if beyond == options.border else 0.0
-    sums, _ = _filter(np.where(valid, source, source.dtype.type(0)), kernel, precise, inner, False)
-    weights, _ = _filter(valid.astype(np.uint8), kernel, np.dtype(np.float64), inner._replace(cval=counted), False)
-    whole = float(kernel.sum()) * options.scale if not options.normalize else options.scale
-    noise = 1e-12 * float(np.abs(kernel).sum()) * abs(whole / float(kernel.sum()))
-    with np.errstate(divide="ignore", invalid="ignore"):
-        # Where all weights count, the factor is 1 itself: rounding must not move a tie.
-        factor = np.where(np.abs(weights - whole) <= noise, 1.0, whole / weights)
-    factor[np.abs(weights) <= noise] = np.nan
-    total = sums * factor + options.bias
-    return rounded_to(total, target), saturation(total, target)

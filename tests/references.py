@@ -51,3 +51,41 @@ def random_image(rng, shape, dtype):
         info = np.iinfo(dtype)
         return rng.integers(info.min, info.max, shape, dtype=dtype, endpoint=True)
     return rng.standard_normal(shape).astype(dtype)
+
+
+def _index(i, n, border):
+    """Where a place outside 0..n - 1 is read, step by step; n for the constant."""
+    while not 0 <= i < n:
+        if border == "constant":
+            return n
+        if border == "wrap":
+            i += n if i < 0 else -n
+        elif border == "nearest":
+            i = 0 if i < 0 else n - 1
+        elif border == "reflect":
+            i = -1 - i if i < 0 else 2 * n - 1 - i
+        else:
+            i = 0 if n == 1 else -i if i < 0 else 2 * n - 2 - i
+    return i
+
+
+def filtered(image, kernel, *, border="reflect", cval=0, correlate=False, shape="same", anchor=None):
+    """What `imgtool.convolve` promises, in the numbers' own arithmetic: one gather for each number of the kernel."""
+    image, kernel = np.asarray(image), np.asarray(kernel)
+    if correlate:
+        kernel, anchor = np.flip(kernel), anchor and [k - 1 - a for k, a in zip(kernel.shape, anchor, strict=True)]
+    anchor = anchor or [(k - 1) // 2 for k in kernel.shape]
+    first = {"same": anchor, "full": [0] * kernel.ndim, "valid": [k - 1 for k in kernel.shape]}[shape]
+    extra = {"same": 0, "full": 1, "valid": -1}[shape]
+    size = [n + extra * (k - 1) for n, k in zip(image.shape, kernel.shape, strict=True)]
+    around = np.pad(image, [(0, 1)] * image.ndim)
+    for axis in range(image.ndim):
+        around[(slice(None),) * axis + (-1,)] = cval
+    total = np.zeros(size, np.result_type(image, kernel))
+    for place in itertools.product(*map(range, kernel.shape)):
+        tables = [
+            [_index(p + start - i, n, border) for p in range(count)]
+            for i, n, start, count in zip(place, image.shape, first, size, strict=True)
+        ]
+        total = total + kernel[place] * around[np.ix_(*tables)]
+    return total

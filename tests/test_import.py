@@ -18,6 +18,9 @@ LAYERS = [
     {"_optimise", "_pyramid"},
     {"transforms"},
     {"filters", "metrics"},
+    {"_composed"},
+    {"_options", "_colour"},
+    {"_correlate"},
     {"_check", "_slabs"},
     {"_ext"},
 ]
