@@ -10,10 +10,12 @@ import numpy.typing as npt
 
 from . import _colour, _composed, _correlate
 from ._check import Array, as_array, rounded_to, thread_count
+from ._colour import check_linear
 from ._options import BORDERS, SHAPES, Options, check_options, check_types, placed, scaled, sums_to_zero, target_of
 from .errors import ImgtoolError
+from .kernels import rank
 
-__all__ = ["BORDERS", "SHAPES", "apply_kernel", "convolve", "explain"]
+__all__ = ["BORDERS", "SHAPES", "apply_kernel", "check_linear", "convolve", "explain"]
 
 
 def convolve(
@@ -222,7 +224,7 @@ def explain(
     colours = has_alpha and (len(taps) > 1 or sums_to_zero(taps[0]) or _composed.is_opaque(source))
     pixel, copies = source.dtype, 0
     if linear:
-        _colour.check_linear(pixel)
+        check_linear(pixel)
         pixel = target = np.dtype(np.float64 if pixel == np.float64 else np.float32)
         copies += 2
     masked = mask is not None or nan != "propagate" or BORDERS[border] == "renormalize"
@@ -243,7 +245,7 @@ def explain(
         "kernel": kernel.shape,
         "kernels": len(taps),
         "sum": float(kernel.sum()),
-        "rank": int(np.linalg.matrix_rank(kernel.astype(np.float64).reshape(-1, kernel.shape[-1]))),
+        "rank": rank(kernel),
         "accumulator": {"f4": "float32", "f8": "float64", "i8": "int128"}[found.accumulator],
         "flops": found.flops(count) * len(taps),
         "memory": found.memory(size, values.shape[-1]) + copies * count * (4 if target == np.float32 else 8),

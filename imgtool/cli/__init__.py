@@ -16,6 +16,7 @@ from .words import HELP, advice, one_line
 # importing all modules for their first lines would double the time that help takes.
 _COMMANDS = {
     "convolve": "Convolve images with a kernel.",
+    "kernels": "List the named kernels; print or draw one.",
     "register": "Register moving images to a fixed one.",
     "warp": "Warp images by a transform that register wrote.",
 }

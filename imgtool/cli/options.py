@@ -3,6 +3,7 @@
 import functools
 from collections.abc import Callable, Collection
 from dataclasses import dataclass, fields
+from functools import partial
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -26,6 +27,36 @@ def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parame
             raise click.BadParameter(str(error), ctx, param) from error
 
     return callback
+
+
+def number(text: str) -> float:
+    """A finite number or a fraction."""
+    from ..kernels import parse_number
+
+    value = parse_number(text)
+    if value is None:
+        raise ImgtoolError(f"{text!r} is no number such as 2, -0.5, 1e-3 or 1/9")
+    return value
+
+
+def kernel_from(axes: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
+    """A callback that reads a kernel, of as many axes as the eager option `axes` has letters."""
+
+    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
+        from ..kernels import parse_kernel
+
+        return parsed(partial(parse_kernel, axes=len(ctx.params[axes]), read_image=_kernel_image))(ctx, param, value)
+
+    return callback
+
+
+def _kernel_image(name: str) -> Any:
+    from .. import io
+
+    image = io.read(name)
+    if image.channel_axis is not None:
+        raise ImgtoolError(f"{name}: a kernel is a gray image, but this one has {image.channels} channels")
+    return image.data
 
 
 def nearest_of(names: Callable[[], Collection[str]]) -> Callable[[str], str]:

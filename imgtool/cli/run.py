@@ -37,6 +37,7 @@ class Done:
     warnings: list[str] = field(default_factory=list)
     details: dict[str, Any] = field(default_factory=dict)
     line: str | None = None  # for standard output, where --json does not replace it
+    remarks: list[str] = field(default_factory=list)  # for standard error, where --json does not replace them
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:
@@ -176,6 +177,8 @@ class _Report:
             self._done += 1
             for warning in result.warnings:
                 self._say(f"{item.input}: {warning}", verbosity=0)
+            for remark in [] if self._batch.as_json else result.remarks:
+                self._say(f"{item.input}: {remark}", verbosity=0)
             self._say(f"{item.input}: {_names(item)} written in {sum(result.seconds.values()):.3f} s", verbosity=1)
             self._json(item, "done", result)
             if result.line is not None and not self._batch.as_json:

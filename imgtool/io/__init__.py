@@ -16,7 +16,18 @@ from ._files import PathLike, opened, published, reason, shown
 from ._image import Image, Info, Source, layout
 from .formats import SNIFFED, Format, output_format, recognised
 
-__all__ = ["MAX_PIXELS", "Image", "Info", "check_output", "probe", "read", "read_json", "write", "write_text"]
+__all__ = [
+    "MAX_PIXELS",
+    "Image",
+    "Info",
+    "check_output",
+    "probe",
+    "read",
+    "read_json",
+    "write",
+    "write_bytes",
+    "write_text",
+]
 
 # OpenCV's limit as well: 1 GiB as 8-bit gray, more than any camera or slide scanner at hand gives in one image, and a
 # header that lies costs no more than that.
@@ -259,5 +270,16 @@ def write_text(path: PathLike, text: str, *, overwrite: bool = False) -> None:
     ImgtoolError
         If the file exists or cannot be written.
     """
+    write_bytes(path, text.encode(), overwrite=overwrite)
+
+
+def write_bytes(path: PathLike, content: bytes, *, overwrite: bool = False) -> None:
+    """Write `content`, whole or not at all; see `write` for the rules.
+
+    Raises
+    ------
+    ImgtoolError
+        If the file exists or cannot be written.
+    """
     with published(path, overwrite=overwrite) as stream:
-        stream.write(text.encode())
+        stream.write(content)

@@ -7,7 +7,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImgtoolError
-from ._arrays import MAX_TAPS, Array, divided_by_sum, shortened
+from ._arrays import MAX_TAPS, Array, divided_by_sum, rank, shortened
 from ._drawing import picture, text
 from ._named import CATALOGUE, Entry, named
 from ._notation import as_spec, parse_number, read_file, rows_of_text
@@ -21,6 +21,7 @@ __all__ = [
     "parse_kernel",
     "parse_number",
     "picture",
+    "rank",
     "text",
 ]
 
@@ -45,6 +46,11 @@ class Kernel:
     arrays: tuple[Array, ...]
     combine: str = "magnitude"
     bias: float = 0.0
+
+    @property
+    def file(self) -> str | None:
+        """The file that it was read from, if any."""
+        return self.name[1:] if self.name.startswith("@") else None
 
     def normalized(self) -> "Kernel":
         """The kernel divided by its sum, so that it leaves a constant image as it is.

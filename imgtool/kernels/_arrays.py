@@ -41,6 +41,11 @@ def divided_by_sum(array: npt.NDArray[Any], name: str) -> npt.NDArray[Any]:
     return np.asarray(scaled / total)
 
 
+def rank(array: npt.NDArray[Any]) -> int:
+    """The number of separable kernels that a kernel is the sum of: planes and rows against columns."""
+    return int(np.linalg.matrix_rank(array.reshape(-1, array.shape[-1]).astype(np.float64)))
+
+
 def shortened(words: str, limit: int = 60) -> str:
     """`words` as they can stand in a message."""
     return words if len(words) <= limit else words[: limit - 3] + "..."

@@ -71,10 +71,40 @@ CASES = [
     ("convolve good.png -k '1 nan' -o out.png", 2, "'--kernel': kernel '1 nan': row 1, column 2 is not finite"),
     ("convolve good.png -k '' -o out.png", 2, "'--kernel': kernel '': has no numbers in it"),
     ("convolve good.png -k gausian:2 -o out.png", 2, "there is no kernel named 'gausian'; did you mean gaussian?"),
-    ("convolve good.png -k gaussian:sigma=x -o out.png", 2, "kernel gaussian: sigma must be a number above 0, not 'x'"),
+    ("convolve good.png -k gaussian:sigma=x -o out.png", 2, "kernel gaussian: sigma must be a number above 0, or one"),
     ("convolve good.png -k @none.txt -o out.png", 2, "'--kernel': none.txt: no such kernel file"),
     ("convolve good.png -k @ragged.txt -o out.png", 2, "'--kernel': ragged.txt: row 2 is 1 long where row 1 is 2"),
-    ("convolve good.png -k @good.png -o out.png", 2, "'--kernel': good.png: a kernel file must be one of .txt"),
+    ("convolve good.png -k @cut.png -o out.png", 2, "'--kernel': cut.png: the PNG file is cut off"),
+    ("convolve good.png -k @none.png -o out.png", 2, "'--kernel': none.png: no such file"),
+    ("convolve good.png -k @colour.png -o out.png", 2, "'--kernel': colour.png: a kernel is a gray image"),
+    ("convolve good.png -k @good -o out.png", 2, "'--kernel': good: a kernel file must be one of .txt, .csv, .json"),
+    ("convolve good.png -k @zero.mat -o out.png", 2, "'--kernel': zero.mat: the scale, by which its numbers are"),
+    ("convolve good.png -k box:99999 -o out.png", 2, "kernel box: 9999800001 numbers are more than the limit"),
+    ("convolve good.png -k sobel --axes zyx -o out.png", 2, "'--kernel': kernel sobel has no form with 3 axes"),
+    # Options and images that do not go together
+    (
+        "convolve good.png -k box:21x25 --shape valid -o out.png",
+        1,
+        "good.png: is 20x24 pixels, smaller than the kernel",
+    ),
+    ("convolve good.png -k box --mask dot.png -o out.png", 1, "good.png: is 20x24 pixels, but the mask dot.png is 1x1"),
+    ("convolve good.png -k box --mask none.png -o out.png", 1, "none.png: no such file"),
+    (
+        "convolve good.png -k box --mask colour.png -o out.png",
+        1,
+        "colour.png: a mask is a gray image, but this one has",
+    ),
+    ("convolve good.png -k box --mask black.png -o out.png", 1, "good.png: the mask is 0 everywhere"),
+    ("convolve good.png -k laplacian --mask good.png -o out.png", 1, "good.png: the kernel's sum is 0"),
+    ("convolve good.png -k sobel --border renormalize -o out.png", 1, "good.png: mask, nan=ignore and border=renorm"),
+    ("convolve whole.npy -k box --linear -o out.npy", 1, "whole.npy: linear light needs sRGB values of uint8, uint16"),
+    ("convolve good.png -k 1e308 --scale 1e9 -o out.png", 1, "good.png: scale 1000000000.0 makes the kernel infinite"),
+    ("convolve good.png -k sharpen --method separable -o out.png", 1, "good.png: method separable needs a kernel of"),
+    (
+        "convolve good.png -k box --border constant --cval nan -o out.png",
+        1,
+        "good.png: cval nan does not fit into uint8",
+    ),
     ("convolve good.png -k box:9999 -o out.png", 2, "kernel box: 99980001 numbers are more than the limit of 1048576"),
 ]
 
@@ -102,11 +132,15 @@ def zoo(tmp_path):
         "flat.png": iio.imwrite("<bytes>", np.full_like(good, 7), extension=".png"),
         "plain": b"",
         "ragged.txt": b"1 2\n3\n",
+        "zero.mat": b"1 1 0\n1\n",
+        "colour.png": iio.imwrite("<bytes>", np.dstack([good] * 3), extension=".png"),
+        "black.png": iio.imwrite("<bytes>", np.zeros_like(good), extension=".png"),
         "identity.json": json.dumps(identity).encode(),
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
     np.save(tmp_path / "nan.npy", np.full(good.shape, np.nan))
+    np.save(tmp_path / "whole.npy", good.astype(np.int32))
     (tmp_path / "folder.png").mkdir()
     return tmp_path
 

@@ -237,7 +237,9 @@ def test_json_is_one_object_per_input(call, picture, tmp_path):
     assert done["operation"] == "convolve"
     assert done["status"] == "done"
     assert done["parameters"] == {
-        "kernel": "3", "border": "reflect", "cval": 0.0, "correlate": False, "normalize": False, "dtype": None
+        "kernel": "3", "border": "reflect", "cval": 0.0, "correlate": False, "normalize": False, "dtype": None,
+        "shape": "same", "anchor": None, "scale": 1.0, "bias": 0.0, "mask": None, "nan": "propagate", "linear": False,
+        "axes": "yx", "method": "auto",
     }  # fmt: skip
     assert (done["shape"], done["dtype"], done["error"]) == ([48, 40], "uint8", None)
     assert sorted(done["seconds"]) == ["compute", "read", "write"]
