@@ -29,6 +29,8 @@ def of_complex(run: Filter, source: Array, kernel: Array, target: np.dtype[Any],
     """The real filters of real and imaginary parts, put together part by part: infinity times 1j would hold NaN."""
     check_options(options, target)
     taps = scaled(kernel, source.ndim - 1, options)
+    if options.correlate:
+        taps = taps.conj()
     part = np.dtype(f"f{target.itemsize // 2}")
     plain = options._replace(scale=1.0, normalize=False, bias=0.0)
     cval = complex(options.cval)
@@ -114,6 +116,7 @@ def normalised(
     taps = scaled(kernels[0], source.ndim - 1, options)
     if sums_to_zero(taps):
         raise ImgtoolError("the kernel's sum is 0, so sums cannot be scaled by it; leave out mask, nan and renormalize")
+    whole = taps.sum().conj() if options.correlate else taps.sum()
     kind = precise(source.dtype, target)
     colour, alpha = (source[..., :-1], source[..., -1:]) if has_alpha else (source, None)
     inner, counted = without_missing(options)
@@ -128,7 +131,7 @@ def normalised(
             inner._replace(cval=counted),
             False,
         )
-        return _inverse_share(weights, taps)
+        return _inverse_share(weights, taps, whole)
 
     valid = _valid(colour, options, mask)
     opacity = None if alpha is None or is_opaque(source) else alpha / alpha_one(source.dtype)
@@ -149,7 +152,7 @@ def normalised(
         inner._replace(cval=counted),
         False,
     )
-    cover = np.clip(covered * share_of(known.view(np.uint8)) / taps.sum(), 0, 1)
+    cover = np.clip(covered * share_of(known.view(np.uint8)) / whole, 0, 1)
     cover[np.isnan(cover)] = 0  # nothing is known there: transparent
     cover[cover > 1 - 1e-12] = 1
     cover *= alpha_one(source.dtype)
@@ -181,8 +184,8 @@ def _valid(source: Array, options: Options, mask: npt.ArrayLike | None) -> Array
     return valid
 
 
-def _inverse_share(weights: Array, taps: Array) -> Array:
-    whole, noise = taps.sum(), 1e-12 * np.abs(taps.astype(complex)).sum()
+def _inverse_share(weights: Array, taps: Array, whole: complex) -> Array:
+    noise = 1e-12 * np.abs(taps.astype(complex)).sum()
     few = np.abs(weights) <= noise
     # Where all weights count, the factor is 1 itself: rounding must not move a tie.
     all_there = np.abs(weights - whole) <= noise

@@ -238,6 +238,8 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
         if largest * 4e-15 > allowed:
             return None
         kind = "f4" if largest * 1e-6 < allowed else "f8"
+    if kind == "i8":  # whole numbers beyond float64 that become floating point
+        return None
     height, width = request.image[:2]
     best = None
     for tile in _TILES:

@@ -57,7 +57,7 @@ def convolve(
     cval : float
         The value beyond the edge with ``border="constant"``.
     correlate : bool
-        Leave the kernel unflipped: the same as convolving with ``numpy.flip(kernel)``.
+        Leave the kernel unflipped: the same as convolving with ``numpy.flip(kernel)``, conjugated if it is complex.
     dtype : dtype, optional
         Type of the result, the image's by default. Integer types are rounded half to even and saturated. Integer images
         with integer kernels are summed exactly.
@@ -265,6 +265,8 @@ def _apply(
     """Bring the image to spatial axes + channels and the result back."""
     source = _with_channels(image, channel_axis)
     taps = [as_array(kernel, "kernel") for kernel in kernels]
+    if not taps:
+        raise ImgtoolError("there is nothing to convolve with; give at least one kernel")
     target = target_of(options, source, taps)
     if has_alpha and (channel_axis is None or target.kind == "c"):
         raise ImgtoolError("alpha is the last of several channels of a real image; leave out has_alpha")

@@ -73,7 +73,10 @@ def filtered(image, kernel, *, border="reflect", cval=0, correlate=False, shape=
     """What `imgtool.convolve` promises, in the numbers' own arithmetic: one gather for each number of the kernel."""
     image, kernel = np.asarray(image), np.asarray(kernel)
     if correlate:
-        kernel, anchor = np.flip(kernel), anchor and [k - 1 - a for k, a in zip(kernel.shape, anchor, strict=True)]
+        kernel, anchor = (
+            np.flip(kernel).conj(),
+            anchor and [k - 1 - a for k, a in zip(kernel.shape, anchor, strict=True)],
+        )
     anchor = anchor or [(k - 1) // 2 for k in kernel.shape]
     first = {"same": anchor, "full": [0] * kernel.ndim, "valid": [k - 1 for k in kernel.shape]}[shape]
     extra = {"same": 0, "full": 1, "valid": -1}[shape]

@@ -1,10 +1,12 @@
 """Filters as their callers see them: types, colour, alpha and refusals."""
 
+import doctest
+
 import numpy as np
 import pytest
 import references
 
-from imgtool import ImgtoolError, convolve
+from imgtool import ImgtoolError, convolve, filters
 from imgtool.filters import BORDERS, apply_kernel
 
 BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
@@ -136,6 +138,127 @@ def test_bool_stays_bool_by_default():
     np.testing.assert_array_equal(convolve(image, [[1, 1, 1]]), [[True, True, False, False]])
 
 
+@pytest.mark.parametrize("shape", ["same", "valid", "full"])
+@pytest.mark.parametrize("border", [*references.BORDERS])
+def test_alpha_that_is_kept_moves_with_the_picture(rng, shape, border):
+    image = references.random_image(rng, (6, 7, 4), "u1")
+    image[2, 3, 3] = 7
+    for kernel in (LAPLACIAN, np.array([[1, -1, 3, -3]])):
+        result, _ = apply_kernel(image, [kernel], shape=shape, border=border, channel_axis=-1, has_alpha=True)
+        point = np.zeros(kernel.shape, int)
+        point[tuple((n - 1) // 2 for n in kernel.shape)] = 1
+        expected = references.filtered(image[..., 3].astype(int), point, shape=shape, border=border, cval=255)
+        np.testing.assert_array_equal(result[..., 3], expected)
+        colours = convolve(image[..., :3], kernel, shape=shape, border=border, channel_axis=-1)
+        np.testing.assert_array_equal(result[..., :3], colours)
+
+
+@pytest.mark.parametrize("border", [*references.BORDERS, "renormalize"])
+def test_masks_and_alpha_weigh_together(rng, border):
+    colour, alpha = rng.random((9, 8)), rng.integers(0, 3, (9, 8)) / 2
+    mask = rng.random((9, 8)) > 0.3
+    kernel = np.arange(1.0, 10).reshape(3, 3)
+    options = {"border": border, "cval": 0.5, "channel_axis": -1, "has_alpha": True}
+    result, _ = apply_kernel(np.stack([colour, alpha], -1), [kernel], mask=mask, **options)
+    beyond = {"border": "constant", "cval": 0} if border == "renormalize" else {"border": border, "cval": 1}
+    outside = {**beyond, "cval": 0.5 * beyond["cval"]}
+    cover = references.filtered(mask * alpha, kernel, **beyond)
+    weights = references.filtered(mask.astype(float), kernel, **beyond)
+    known = cover > 0
+    sums = references.filtered(mask * alpha * colour, kernel, **outside)
+    np.testing.assert_allclose(result[known][:, 0], (sums[known] / cover[known]) * 45)
+    np.testing.assert_allclose(result[weights > 0][:, 1], (cover / np.maximum(weights, 1e-9))[weights > 0])
+    assert (result[weights == 0][:, 1] == 0).all()
+
+
+def test_an_infinite_part_leaves_the_other_part_alone():
+    image = np.array([1 + 1j, complex(np.inf, 2), 3])
+    result = convolve(image, [2.0])
+    np.testing.assert_array_equal(result.imag, [2, 4, 0])
+    assert np.isinf(result[1].real)
+
+
+def test_complex_kernels_are_normalized_and_scaled_as_a_whole():
+    kernel = np.array([1 + 1j, 2, 1 - 3j])
+    result = convolve(np.full(5, 3.0), kernel, normalize=True, scale=2, bias=1)
+    np.testing.assert_allclose(result, np.full(5, 7), atol=1e-15)
+
+
+@pytest.mark.parametrize("dtype", ["i1", "u1", "i2", "i8", "u8", "?", "f2"])
+def test_a_scaled_kernel_of_any_type_never_overflows(dtype):
+    kernel = np.array([1, 1], dtype)
+    np.testing.assert_array_equal(convolve(np.array([1.0, 2, 3]), kernel, scale=100000), [200000, 300000, 500000])
+    np.testing.assert_array_equal(convolve(np.array([1.0, 2, 3]), kernel, scale=0.5), [1, 1.5, 2.5])
+    many = np.full((1, 2), 100, "i1" if dtype == "i1" else "u1")
+    np.testing.assert_array_equal(convolve(np.ones((1, 2)), many, normalize=True), [[1, 1]])
+
+
+def test_linear_light_is_the_filter_between_the_srgb_curves(rng):
+    image = rng.random((8, 9))
+
+    def decode(v):
+        return np.where(v <= 0.04045, v / 12.92, ((v + 0.055) / 1.055) ** 2.4)
+
+    result, _ = apply_kernel(image, [BLUR], linear=True, border="constant", cval=0.8, bias=0.1)
+    light = references.convolve(decode(image), BLUR, "constant", decode(np.float64(0.8)))
+    expected = np.where(light <= 0.0031308, 12.92 * light, 1.055 * light ** (1 / 2.4) - 0.055) + 0.1
+    np.testing.assert_allclose(result, expected, rtol=1e-12)
+    eight, saturated = apply_kernel(np.rint(image * 255).astype("u1"), [[[2.0]]], linear=True)
+    assert saturated == np.count_nonzero(2 * decode(np.rint(image * 255) / 255) > decode(255.5 / 255))
+    assert eight.dtype == np.uint8
+
+
+def test_kernels_are_combined_by_their_maximum(rng):
+    image = references.random_image(rng, (7, 6), "i2") // 8
+    kernels = [np.array([[1, -1]]), np.array([[1], [-2]]), np.array([[3]])]
+    result, _ = apply_kernel(image, kernels, combine="maximum", bias=5)
+    answers = [references.convolve(image.astype(int), kernel) for kernel in kernels]
+    np.testing.assert_array_equal(result, references.saturated(np.max(answers, axis=0) + 5, "i2"))
+
+
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+@pytest.mark.parametrize("linear", [False, True])
+@pytest.mark.parametrize("masked", [False, True])
+@pytest.mark.parametrize("kernels", [[BLUR], [np.ones((3, 3)), LAPLACIAN + 1]])
+@pytest.mark.parametrize("alpha", [None, 255, 77])
+def test_what_is_explained_is_what_runs(rng, monkeypatch, dtype, linear, masked, kernels, alpha):
+    if masked and len(kernels) > 1:
+        return
+    image = references.random_image(rng, (20, 30, 4), "u1")
+    image[..., 3] = image[..., 3] if alpha is None else alpha
+    if dtype == "f4":
+        image = image.astype("f4") / 255
+    options = {"linear": linear, "border": "renormalize" if masked else "reflect", "channel_axis": -1}
+    plans = []
+    run = filters._correlate.correlate
+
+    def record(source, found, *rest):
+        plans.append((found.method, found.accumulator))
+        return run(source, found, *rest)
+
+    monkeypatch.setattr(filters._correlate, "correlate", record)
+    apply_kernel(image, kernels, **options, has_alpha=alpha is not None)
+    found = filters.explain(image, kernels, **options, has_alpha=alpha is not None)
+    assert plans[0] == (found["method"], {"float32": "f4", "float64": "f8"}[found["accumulator"]])
+    assert found["kernels"] == len(kernels)
+    assert found["kernel"] == (3, 3)
+    assert found["memory"] > 0
+
+
+def test_what_is_explained_of_large_kernels(rng):
+    image = np.zeros((300, 400), np.float32)
+    full = filters.explain(image, [rng.random((41, 41))], scale=2)
+    assert (full["method"], full["rank"]) == ("fft", 41)
+    box = filters.explain(image, [np.ones((41, 41))], normalize=True, method="separable")
+    assert (box["method"], box["rank"], box["flops"]) == ("separable", 1, 2 * 82 * 300 * 400)
+    assert np.isclose(box["sum"], 1)
+    assert filters.explain(image + 1j, [np.ones((3, 3))])["accumulator"] == "float64"
+
+
+def test_the_docstrings_are_right():
+    assert doctest.testmod(filters).failed == 0
+
+
 @pytest.mark.parametrize(
     ("image", "kernel", "options", "words"),
     [
@@ -153,9 +276,54 @@ def test_bool_stays_bool_by_default():
         (np.zeros((3, 3)), [[1]], {"threads": 0}, "threads"),
         (np.zeros((3, 3)), [[1]], {"channel_axis": 2}, "channel_axis 2"),
         (np.zeros((3, 3), "u1"), [[1]], {"border": "constant", "cval": np.nan}, "cval"),
+        (np.zeros((3, 3)), [[1]], {"cval": 1j}, "cval 1j is complex"),
+        (np.zeros((3, 3)), [[1]], {"cval": "much"}, "cval must be a number, not 'much'"),
+        (np.zeros((3, 3)), [[1]], {"cval": [1]}, "cval must be a number"),
+        (np.zeros((3, 3)), [[1]], {"bias": "much"}, "bias must be a number"),
+        (np.zeros((3, 3)), [[1]], {"bias": np.inf}, "bias inf is no finite number"),
+        (np.zeros((3, 3)), [[1]], {"bias": 1j}, "bias must be a number"),
+        (np.zeros((3, 3)), [[1]], {"scale": np.nan}, "scale nan is no finite number"),
+        (np.zeros((3, 3)), [[1]], {"scale": np.array([2])}, "scale must be a number"),
+        (np.zeros((3, 3)), [[1e300]], {"scale": 1e300}, "makes the kernel infinite"),
+        (np.zeros((3, 3)), [[1]], {"border": ["wrap"]}, "border must be a word"),
+        (np.zeros((3, 3)), [[1]], {"shape": "half"}, "shape 'half' is unknown; use one of same, valid, full"),
+        (np.zeros((3, 3)), [[1]], {"nan": "drop"}, "nan 'drop' is unknown"),
+        (np.zeros((3, 3)), [[1]], {"method": "fast"}, "method 'fast' is unknown"),
+        (np.zeros((3, 3)), [[1]], {"anchor": 0}, "anchor must be a whole number for each axis"),
+        (np.zeros((3, 3)), [[1]], {"anchor": (0, 0.5)}, "anchor must be a whole number for each axis"),
+        (np.zeros((3, 3)), [[1]], {"anchor": (0, 1)}, "no index of a kernel"),
+        (np.zeros((3, 3)), [[1]], {"anchor": (0,)}, "no index of a kernel"),
+        (np.zeros((3, 3)), [[1]], {"anchor": (0, 0), "shape": "full"}, "an anchor moves the kernel"),
+        (np.zeros((3, 3)), np.ones((4, 1)), {"shape": "valid"}, "no larger than the image"),
+        (np.zeros((0, 3)), np.ones((2, 2)), {"shape": "full"}, "needs an image with pixels"),
+        (np.zeros((3, 3)), [[1, -1]], {"normalize": True}, "the kernel sums to 0 and cannot be normalized"),
+        (np.zeros((3, 3)), [[1, -1]], {"border": "renormalize"}, "sum is 0"),
+        (np.zeros((3, 3)), [[1]], {"mask": np.ones((3, 2))}, "mask has shape"),
+        (np.zeros((3, 3)), [[1]], {"mask": np.zeros((3, 3))}, "the mask is 0 everywhere"),
+        (np.zeros((3, 3)), [[1, 2], [3]], {}, "its rows differ in length"),
+        (np.zeros(3), [1], {"channel_axis": 0}, "channel_axis 0 does not exist beside others"),
     ],
 )
 def test_faults_are_refused_in_one_sentence(image, kernel, options, words):
     with pytest.raises(ImgtoolError, match=words) as fault:
         convolve(image, kernel, **options)
     assert "\n" not in str(fault.value)
+
+
+@pytest.mark.parametrize(
+    ("image", "kernels", "options", "words"),
+    [
+        (np.zeros((3, 3), complex), [[[1]], [[2]]], {}, "take one at a time"),
+        (np.zeros((3, 3)), [[[1]], [[2]]], {"combine": "sum"}, "combine 'sum' is unknown"),
+        (np.zeros((3, 3)), [[[1]], [[2]]], {"nan": "ignore"}, "take one kernel"),
+        (np.zeros((3, 3)), [[[1]]], {"has_alpha": True}, "alpha is the last of several channels"),
+        (np.zeros((3, 3, 4), complex), [[[1]]], {"has_alpha": True, "channel_axis": -1}, "of a real image"),
+        (np.zeros((3, 3), "i4"), [[[1]]], {"linear": True}, "uint8, uint16 or a floating point type, not int32"),
+        (np.zeros((3, 3), bool), [[[1]]], {"linear": True}, "not bool"),
+        (np.zeros((3, 3)), [[[1j]]], {"linear": True}, "linear light is real"),
+        (np.zeros((3, 3)), [], {}, "at least one kernel"),
+    ],
+)
+def test_faults_of_several_kernels_alpha_and_light_too(image, kernels, options, words):
+    with pytest.raises(ImgtoolError, match=words):
+        apply_kernel(image, kernels, **options)
