@@ -252,7 +252,8 @@ def test_what_is_explained_of_large_kernels(rng):
     box = filters.explain(image, [np.ones((41, 41))], normalize=True, method="separable")
     assert (box["method"], box["rank"], box["flops"]) == ("separable", 1, 2 * 82 * 300 * 400)
     assert np.isclose(box["sum"], 1)
-    assert filters.explain(image + 1j, [np.ones((3, 3))])["accumulator"] == "float64"
+    assert filters.explain(image + 1j, [np.ones((3, 3))])["accumulator"] == "float32"
+    assert filters.explain(image + 0j, [np.ones((3, 3))], dtype="c16")["accumulator"] == "float64"
 
 
 def test_the_docstrings_are_right():
