@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _ext
-from ._check import Array
+from ._check import Array, empty
 from ._slabs import run_slabs
 from .errors import ImgtoolError
 
@@ -259,7 +259,7 @@ def correlate(source: Array, found: Plan, shape: tuple[int, ...], threads: int) 
 
     Returns the result and how many of its values were saturated.
     """
-    result = np.empty((*shape, source.shape[-1]), found.request.target)
+    result = empty((*shape, source.shape[-1]), found.request.target)
     if result.size == 0:
         return result, 0
     if len(shape) <= 2:

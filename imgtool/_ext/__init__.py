@@ -8,6 +8,7 @@ from importlib import import_module
 
 from ..errors import ImgtoolError
 from . import cpu
+from .memory import Block as Block
 
 SUPPORTED = cpu.supported()
 CYTHON_VERSION = cpu.cython_version()

@@ -9,6 +9,10 @@ CYTHON_VERSION: str
 KERNELS: dict[str, tuple[str, ...]]
 OUTSIDE_PLANE: int
 
+class Block:
+    def __init__(self, size: int) -> None: ...
+    def __buffer__(self, flags: int, /) -> memoryview: ...
+
 class Correlation:
     def __init__(
         self,
