@@ -4,6 +4,7 @@ IMGTOOL_ISA=base|v3|v4 in the environment chooses a build by hand; it is read on
 """
 
 import os
+from importlib import import_module
 
 from ..errors import ImgtoolError
 from . import cpu
@@ -28,3 +29,16 @@ def _choose() -> str:
 
 
 ISA = _choose()
+
+_histogram = import_module(f".histogram_{ISA}", __name__)
+bin_coordinates = _histogram.bin_coordinates
+joint_histogram = _histogram.joint_histogram
+sample_slopes = _histogram.sample_slopes
+
+_warp = import_module(f".warp_{ISA}", __name__)
+affine_sums = _warp.affine_sums
+warp_cubic = _warp.cubic
+warp_linear = _warp.linear
+warp_nearest = _warp.nearest
+sample_affine = _warp.sample
+spline_columns = _warp.spline_columns

@@ -1,0 +1,207 @@
+"""Resampling of planes at affine-mapped positions, and the sampling pass of registration.
+
+`matrix` maps output pixels to input pixels, both as (x, y, 1); rows of the output [start, stop) are computed. An output
+pixel is inside if its input position lies in the closed rectangle spanned by the centres of the outermost input pixels.
+"""
+
+from libc.math cimport NAN, floor
+from bspline cimport cubic_weights, real
+
+# Bit patterns of any one-component dtype: nearest-neighbour copies pixels and never looks at their values.
+ctypedef fused bits:
+    unsigned char
+    unsigned short
+    unsigned int
+    unsigned long long
+
+# A position this far outside is still inside, so that rounding in a product of matrices drops no row or column.
+cdef double TOLERANCE = 1e-6
+
+
+cdef inline bint inside(double x, Py_ssize_t size) noexcept nogil:
+    return -TOLERANCE <= x <= size - 1 + TOLERANCE
+
+
+cdef inline double held(double x, Py_ssize_t size) noexcept nogil:
+    x = x if x > 0 else 0
+    return x if x < size - 1 else size - 1
+
+
+cdef inline Py_ssize_t mirrored(Py_ssize_t i, Py_ssize_t size) noexcept nogil:
+    # Reflection about the centres of the border pixels; taps reach at most two pixels outside.
+    if size == 1:
+        return 0
+    i = i if i >= 0 else -i
+    i = i % (2 * size - 2)
+    return i if i < size else 2 * size - 2 - i
+
+
+def nearest(
+    const bits[:, :] image, const double[:, ::1] matrix, bits fill, bits[:, :] out, Py_ssize_t start, Py_ssize_t stop
+):
+    """The pixel nearest to each position, halves rounded up; `fill` outside."""
+    cdef Py_ssize_t r, c, height = image.shape[0], width = image.shape[1]
+    cdef double x, y
+    with nogil:
+        for r in range(start, stop):
+            for c in range(out.shape[1]):
+                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
+                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
+                if inside(x, width) and inside(y, height):
+                    out[r, c] = image[<Py_ssize_t>floor(held(y, height) + 0.5), <Py_ssize_t>floor(held(x, width) + 0.5)]
+                else:
+                    out[r, c] = fill
+
+
+def linear(
+    const real[:, ::1] image, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start, Py_ssize_t stop
+):
+    """Bilinear interpolation; `fill` outside."""
+    cdef Py_ssize_t r, c, x0, x1, y0, y1, height = image.shape[0], width = image.shape[1]
+    cdef double x, y
+    cdef real u, v
+    with nogil:
+        for r in range(start, stop):
+            for c in range(out.shape[1]):
+                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
+                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
+                if not (inside(x, width) and inside(y, height)):
+                    out[r, c] = fill
+                    continue
+                x, y = held(x, width), held(y, height)
+                x0, y0 = <Py_ssize_t>x, <Py_ssize_t>y
+                x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
+                u, v = <real>(x - x0), <real>(y - y0)
+                out[r, c] = (
+                    (1 - v) * ((1 - u) * image[y0, x0] + u * image[y0, x1])
+                    + v * ((1 - u) * image[y1, x0] + u * image[y1, x1]))
+
+
+def cubic(
+    const real[:, ::1] coefficients, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start,
+    Py_ssize_t stop
+):
+    """The cubic B-spline with these coefficients, mirrored about the border pixels; `fill` outside."""
+    cdef Py_ssize_t r, c, i, j, x0, y0, height = coefficients.shape[0], width = coefficients.shape[1]
+    cdef double x, y
+    cdef real row_sum, total
+    cdef real u[4]
+    cdef real v[4]
+    cdef Py_ssize_t columns[4]
+    with nogil:
+        for r in range(start, stop):
+            for c in range(out.shape[1]):
+                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
+                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
+                if not (inside(x, width) and inside(y, height)):
+                    out[r, c] = fill
+                    continue
+                x, y = held(x, width), held(y, height)
+                x0, y0 = <Py_ssize_t>x, <Py_ssize_t>y
+                cubic_weights(<real>(x - x0), u)
+                cubic_weights(<real>(y - y0), v)
+                for i in range(4):
+                    columns[i] = mirrored(x0 - 1 + i, width)
+                total = 0
+                for j in range(4):
+                    i = mirrored(y0 - 1 + j, height)
+                    row_sum = 0
+                    row_sum = row_sum + u[0] * coefficients[i, columns[0]] + u[1] * coefficients[i, columns[1]]
+                    row_sum = row_sum + u[2] * coefficients[i, columns[2]] + u[3] * coefficients[i, columns[3]]
+                    total = total + v[j] * row_sum
+                out[r, c] = total
+
+
+def spline_columns(real[:, ::1] image, Py_ssize_t start, Py_ssize_t stop):
+    """Replace columns [start, stop) by their cubic B-spline coefficients, with mirror boundaries (Unser 1999, box 2)."""
+    cdef Py_ssize_t i, c, horizon, height = image.shape[0]
+    cdef real pole = <real>-0.26794919243112270647  # sqrt(3) - 2
+    cdef real power
+    if height == 1:
+        return
+    with nogil:
+        # The causal start is a sum over the mirrored column; from the 40th term on it is below 1e-22 of the rest.
+        horizon = min(height, 40)
+        for c in range(start, stop):
+            image[0, c] *= 6
+        power = pole
+        for i in range(1, horizon):
+            for c in range(start, stop):
+                image[0, c] += 6 * power * image[i, c]
+            power *= pole
+        if horizon == height:
+            # A short column is summed over its whole period of 2 height - 2; `power` is now pole^height.
+            for i in range(height - 2, 0, -1):
+                for c in range(start, stop):
+                    image[0, c] += 6 * power * image[i, c]
+                power *= pole
+            for c in range(start, stop):
+                image[0, c] /= 1 - power
+        for i in range(1, height):
+            for c in range(start, stop):
+                image[i, c] = 6 * image[i, c] + pole * image[i - 1, c]
+        for c in range(start, stop):
+            image[height - 1, c] = pole / (pole * pole - 1) * (image[height - 1, c] + pole * image[height - 2, c])
+        for i in range(height - 2, -1, -1):
+            for c in range(start, stop):
+                image[i, c] = pole * (image[i + 1, c] - image[i, c])
+
+
+def sample(
+    const float[:, ::1] image, const double[:, ::1] matrix, float[:, ::1] value, float[:, ::1] along_x,
+    float[:, ::1] along_y, Py_ssize_t start, Py_ssize_t stop
+):
+    """Bilinear interpolation and the exact derivatives of the interpolant with respect to the position in `image`.
+
+    Outside, and beside a NaN, the value is NaN and the derivatives are 0. `image` has at least 2 rows and 2 columns.
+    """
+    cdef Py_ssize_t r, c, x0, y0, height = image.shape[0], width = image.shape[1]
+    cdef double x, y
+    cdef float u, v, top, bottom, top_step, bottom_step, w
+    with nogil:
+        for r in range(start, stop):
+            for c in range(value.shape[1]):
+                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
+                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
+                value[r, c] = NAN
+                along_x[r, c] = 0
+                along_y[r, c] = 0
+                if not (inside(x, width) and inside(y, height)):
+                    continue
+                x, y = held(x, width), held(y, height)
+                x0, y0 = min(<Py_ssize_t>x, width - 2), min(<Py_ssize_t>y, height - 2)
+                u, v = <float>(x - x0), <float>(y - y0)
+                top_step = image[y0, x0 + 1] - image[y0, x0]
+                bottom_step = image[y0 + 1, x0 + 1] - image[y0 + 1, x0]
+                top = image[y0, x0] + u * top_step
+                bottom = image[y0 + 1, x0] + u * bottom_step
+                w = top + v * (bottom - top)
+                if w == w:
+                    value[r, c] = w
+                    along_x[r, c] = top_step + v * (bottom_step - top_step)
+                    along_y[r, c] = bottom - top
+
+
+def affine_sums(
+    const float[:, ::1] slope, const float[:, ::1] along_x, const float[:, ::1] along_y, double[:, ::1] sums,
+    Py_ssize_t start, Py_ssize_t stop
+):
+    """Add slope * (along_x, along_y) * (x, y, 1) to the 2 x 3 `sums`: derivatives with respect to the matrix."""
+    cdef Py_ssize_t r, c
+    cdef double gx, gy, x_sum, xx_sum, y_sum, yx_sum
+    with nogil:
+        for r in range(start, stop):
+            x_sum = xx_sum = y_sum = yx_sum = 0
+            for c in range(slope.shape[1]):
+                gx = <double>slope[r, c] * along_x[r, c]
+                gy = <double>slope[r, c] * along_y[r, c]
+                x_sum += gx
+                xx_sum += gx * c
+                y_sum += gy
+                yx_sum += gy * c
+            sums[0, 0] += xx_sum
+            sums[0, 1] += x_sum * r
+            sums[0, 2] += x_sum
+            sums[1, 0] += yx_sum
+            sums[1, 1] += y_sum * r
+            sums[1, 2] += y_sum

@@ -1,0 +1,40 @@
+"""The compiled kernels and their types; arrays named out, table, sums, value and along_* are written."""
+
+from collections.abc import Sequence
+from typing import Any, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+ISA: str
+SUPPORTED: Sequence[str]
+CYTHON_VERSION: str
+
+_Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of one call the same
+_Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+_Float32: TypeAlias = npt.NDArray[np.float32]
+_Float64: TypeAlias = npt.NDArray[np.float64]
+
+def bin_coordinates(
+    values: _Real, origin: float, scale: float, low: float, high: float, out: _Real, start: int, stop: int
+) -> None: ...
+def joint_histogram(fixed: _Real, warped: _Real, table: _Float64, start: int, stop: int) -> None: ...
+def sample_slopes(
+    fixed: _Real, warped: _Real, table: _Real, low: float, high: float, out: _Real, start: int, stop: int
+) -> None: ...
+def warp_nearest(image: _Bits, matrix: _Float64, fill: int, out: _Bits, start: int, stop: int) -> None: ...
+def warp_linear(image: _Real, matrix: _Float64, fill: float, out: _Real, start: int, stop: int) -> None: ...
+def warp_cubic(coefficients: _Real, matrix: _Float64, fill: float, out: _Real, start: int, stop: int) -> None: ...
+def spline_columns(image: _Real, start: int, stop: int) -> None: ...
+def sample_affine(
+    image: _Float32,
+    matrix: _Float64,
+    value: _Float32,
+    along_x: _Float32,
+    along_y: _Float32,
+    start: int,
+    stop: int,
+) -> None: ...
+def affine_sums(
+    slope: _Float32, along_x: _Float32, along_y: _Float32, sums: _Float64, start: int, stop: int
+) -> None: ...
