@@ -96,7 +96,8 @@ cdef void differentiate(
 
 
 def bin_coordinates(
-    const real[::1] values, real origin, real scale, real low, real high, real[::1] out, Py_ssize_t start, Py_ssize_t stop
+    const real[::1] values, real origin, real scale, real low, real high, real[::1] out, Py_ssize_t start,
+    Py_ssize_t stop
 ):
     """`low + (values - origin) * scale`, held within [low, high]; NaN and infinite values become NaN."""
     cdef Py_ssize_t i

@@ -37,10 +37,11 @@ cdef inline Py_ssize_t mirrored(Py_ssize_t i, Py_ssize_t size) noexcept nogil:
 
 
 def nearest(
-    const bits[:, :] image, const double[:, ::1] matrix, bits fill, bits[:, :] out, Py_ssize_t start, Py_ssize_t stop
+    const bits[:, :] image, const double[:, ::1] matrix, bits fill, bits[:, :] out, Py_ssize_t start,
+    Py_ssize_t stop
 ):
     """The pixel nearest to each position, halves rounded up; `fill` outside."""
-    cdef Py_ssize_t r, c, height = image.shape[0], width = image.shape[1]
+    cdef Py_ssize_t r, c, x0, y0, height = image.shape[0], width = image.shape[1]
     cdef double x, y
     with nogil:
         for r in range(start, stop):
@@ -48,13 +49,15 @@ def nearest(
                 x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
                 y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
                 if inside(x, width) and inside(y, height):
-                    out[r, c] = image[<Py_ssize_t>floor(held(y, height) + 0.5), <Py_ssize_t>floor(held(x, width) + 0.5)]
+                    y0, x0 = <Py_ssize_t>floor(held(y, height) + 0.5), <Py_ssize_t>floor(held(x, width) + 0.5)
+                    out[r, c] = image[y0, x0]
                 else:
                     out[r, c] = fill
 
 
 def linear(
-    const real[:, ::1] image, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start, Py_ssize_t stop
+    const real[:, ::1] image, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start,
+    Py_ssize_t stop
 ):
     """Bilinear interpolation; `fill` outside."""
     cdef Py_ssize_t r, c, x0, x1, y0, y1, height = image.shape[0], width = image.shape[1]
@@ -113,7 +116,7 @@ def cubic(
 
 
 def spline_columns(real[:, ::1] image, Py_ssize_t start, Py_ssize_t stop):
-    """Replace columns [start, stop) by their cubic B-spline coefficients, with mirror boundaries (Unser 1999, box 2)."""
+    """Replace columns [start, stop) by their cubic B-spline coefficients, mirrored at the borders (Unser 1999)."""
     cdef Py_ssize_t i, c, horizon, height = image.shape[0]
     cdef real pole = <real>-0.26794919243112270647  # sqrt(3) - 2
     cdef real power

@@ -1,7 +1,7 @@
 """Normalised mutual information and its gradient, on arrays.
 
-The joint histogram has cubic B-spline Parzen windows on both images; value and gradient come from the same table. What a
-histogram is made of are bin coordinates: an image's intensities, mapped once and affinely to [2, bins - 3].
+The joint histogram has cubic B-spline Parzen windows on both images; value and gradient come from the same table. A
+histogram is made of bin coordinates: an image's intensities, mapped once and affinely to [2, bins - 3].
 """
 
 from typing import Any, NamedTuple
@@ -71,15 +71,17 @@ def intensity_range(values: Array, name: str) -> Range:
     return Range(float(low), float(high))
 
 
-def to_bins(values: Array, limits: Range, bins: int, threads: int) -> Array:
-    """`values` (floating point) as flat bin coordinates of their dtype; NaN and infinite values become NaN."""
+def to_bins(values: Array, limits: Range, onto: tuple[float, float], threads: int) -> Array:
+    """`values` (floating point) with `limits` mapped onto the interval `onto` and held in it, flat, of their dtype.
+
+    NaN and infinite values become NaN.
+    """
     flat = np.ascontiguousarray(values).reshape(-1)
     out = np.empty_like(flat)
-    low, high = bin_limits(bins)
-    scale = (high - low) / (limits.high - limits.low)
+    scale = (onto[1] - onto[0]) / (limits.high - limits.low)
 
     def work(start: int, stop: int) -> None:
-        _ext.bin_coordinates(flat, limits.low, scale, low, high, out, start, stop)
+        _ext.bin_coordinates(flat, limits.low, scale, *onto, out, start, stop)
 
     run_slabs(work, flat.size, _SLAB_SAMPLES, threads)
     return out
@@ -93,8 +95,15 @@ def joint_histogram(fixed: Array, warped: Array, bins: int, threads: int) -> Tab
         _ext.joint_histogram(fixed, warped, table, start, stop)
         return table
 
-    # Tables are added in slab order: the sum does not depend on the number of threads.
-    return np.add.reduce(run_slabs(work, fixed.size, _SLAB_SAMPLES, threads))
+    return total(run_slabs(work, fixed.size, _SLAB_SAMPLES, threads))
+
+
+def total(partial_sums: list[Table]) -> Table:
+    """The sum over slabs, added in slab order: it does not depend on the number of threads."""
+    out = partial_sums[0]
+    for table in partial_sums[1:]:
+        out += table
+    return out
 
 
 def score(table: Table) -> Score:
@@ -106,13 +115,13 @@ def score(table: Table) -> Score:
 
     The sum over s of B3'(w - s) is 0, so log p_r drops out; what remains beside the windows is the slope table.
     """
-    total = table.sum()
-    joint = table / total
+    count = table.sum()
+    joint = table / count
     fixed, warped = joint.sum(axis=1), joint.sum(axis=0)
     log_joint, log_fixed, log_warped = _log(joint), _log(fixed), _log(warped)
     joint_entropy = -np.vdot(joint, log_joint)
     value = -(np.dot(fixed, log_fixed) + np.dot(warped, log_warped)) / joint_entropy
-    return Score(float(value), (value * log_joint - log_warped) / (joint_entropy * total))
+    return Score(float(value), (value * log_joint - log_warped) / (joint_entropy * count))
 
 
 def _log(p: Table) -> Table:
@@ -197,10 +206,10 @@ def nmi_gradient(
 ) -> tuple[float, Array]:
     """Normalised mutual information and its derivative with respect to a displacement of each pixel.
 
-    The gradient of pixel i is dNMI/dw_i * warped_gradient[:, i]: moving the position at which pixel i is sampled along it
-    makes NMI **rise**. The kernel of NiftyReg [1]_, from which this one descends, returns the negative. The derivative
-    holds the intensity mapping fixed and is in NMI per unit of intensity; pixels that are masked, NaN, infinite, or at or
-    beyond the ends of the intensity range get 0.
+    The gradient of pixel i is dNMI/dw_i * warped_gradient[:, i]: moving the position at which pixel i is sampled along
+    it makes NMI **rise**. The kernel of NiftyReg [1]_, from which this one descends, returns the negative. The
+    derivative holds the intensity mapping fixed and is in NMI per unit of intensity; pixels that are masked, NaN,
+    infinite, or at or beyond the ends of the intensity range get 0.
 
     Parameters
     ----------
@@ -286,7 +295,7 @@ class _Pair:
             if keep is not None:
                 values = np.where(keep, values, dtype.type(np.nan))
             limits = intensity_range(values, name)
-            flat.append(to_bins(values, limits, bins, self.threads))
+            flat.append(to_bins(values, limits, bin_limits(bins), self.threads))
         low, high = bin_limits(bins)
         self.bins_per_intensity = (high - low) / (limits.high - limits.low)
         self.fixed, self.moving = flat
