@@ -36,7 +36,7 @@ cdef inline Py_ssize_t mirrored(Py_ssize_t i, Py_ssize_t size) noexcept nogil:
     return i if i < size else 2 * size - 2 - i
 
 
-def nearest(
+def warp_nearest(
     const bits[:, :] image, const double[:, ::1] matrix, bits fill, bits[:, :] out, Py_ssize_t start,
     Py_ssize_t stop
 ):
@@ -55,7 +55,7 @@ def nearest(
                     out[r, c] = fill
 
 
-def linear(
+def warp_linear(
     const real[:, ::1] image, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start,
     Py_ssize_t stop
 ):
@@ -80,7 +80,7 @@ def linear(
                     + v * ((1 - u) * image[y1, x0] + u * image[y1, x1]))
 
 
-def cubic(
+def warp_cubic(
     const real[:, ::1] coefficients, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start,
     Py_ssize_t stop
 ):
@@ -150,7 +150,7 @@ def spline_columns(real[:, ::1] image, Py_ssize_t start, Py_ssize_t stop):
                 image[i, c] = pole * (image[i + 1, c] - image[i, c])
 
 
-def sample(
+def sample_affine(
     const float[:, ::1] image, const double[:, ::1] matrix, float[:, ::1] value, float[:, ::1] along_x,
     float[:, ::1] along_y, Py_ssize_t start, Py_ssize_t stop
 ):

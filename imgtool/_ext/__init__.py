@@ -30,15 +30,19 @@ def _choose() -> str:
 
 ISA = _choose()
 
-_histogram = import_module(f".histogram_{ISA}", __name__)
-bin_coordinates = _histogram.bin_coordinates
-joint_histogram = _histogram.joint_histogram
-sample_slopes = _histogram.sample_slopes
+#: The kernels' names by module, each of which is built once per level.
+KERNELS = {
+    "correlate": (
+        "OUTSIDE_PLANE",
+        "border_table",
+        "correlate_slab_exact",
+        "correlate_slab_f32",
+        "correlate_slab_f64",
+    ),
+    "histogram": ("bin_coordinates", "joint_histogram", "sample_slopes"),
+    "warp": ("affine_sums", "sample_affine", "spline_columns", "warp_cubic", "warp_linear", "warp_nearest"),
+}
 
-_warp = import_module(f".warp_{ISA}", __name__)
-affine_sums = _warp.affine_sums
-warp_cubic = _warp.cubic
-warp_linear = _warp.linear
-warp_nearest = _warp.nearest
-sample_affine = _warp.sample
-spline_columns = _warp.spline_columns
+for _module, _names in KERNELS.items():
+    _build = import_module(f".{_module}_{ISA}", __name__)
+    globals().update({_name: getattr(_build, _name) for _name in _names})

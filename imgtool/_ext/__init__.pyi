@@ -1,20 +1,56 @@
-"""The compiled kernels and their types; arrays named out, table, sums, value and along_* are written."""
+"""The compiled kernels and their types. Arrays named out, table, sums, value and along_* are written."""
 
-from collections.abc import Sequence
 from typing import Any, TypeAlias
 
 import numpy as np
 import numpy.typing as npt
-
-ISA: str
-SUPPORTED: Sequence[str]
-CYTHON_VERSION: str
 
 _Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of one call the same
 _Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 _Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 
+SUPPORTED: list[str]
+ISA: str
+CYTHON_VERSION: str
+OUTSIDE_PLANE: int
+KERNELS: dict[str, tuple[str, ...]]
+
+def border_table(border: int, length: int, table: npt.NDArray[np.intp]) -> None: ...
+def correlate_slab_f32(
+    source: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    planes: npt.NDArray[np.intp],
+    kernel: npt.NDArray[np.float32],
+    border: int,
+    outside: npt.NDArray[np.float32],
+    alpha_one: float,
+    kernel_sum: float,
+    begin: int,
+    end: int,
+) -> int: ...
+def correlate_slab_f64(
+    source: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    planes: npt.NDArray[np.intp],
+    kernel: npt.NDArray[np.float64],
+    border: int,
+    outside: npt.NDArray[np.float64],
+    alpha_one: float,
+    kernel_sum: float,
+    begin: int,
+    end: int,
+) -> int: ...
+def correlate_slab_exact(
+    source: npt.NDArray[Any],
+    out: npt.NDArray[Any],
+    planes: npt.NDArray[np.intp],
+    kernel: npt.NDArray[np.int64],
+    border: int,
+    outside: int,
+    begin: int,
+    end: int,
+) -> int: ...
 def bin_coordinates(
     values: _Real, origin: float, scale: float, low: float, high: float, out: _Real, start: int, stop: int
 ) -> None: ...

@@ -1,0 +1,28 @@
+"""What tests share: the builds of the kernels, and where the larger data sets may be found."""
+
+import os
+from importlib import import_module
+from pathlib import Path
+
+import pytest
+
+from imgtool import _ext
+
+
+@pytest.fixture(params=_ext.SUPPORTED)
+def isa(request, monkeypatch):
+    """Run a test once with each build of the kernels that this processor runs."""
+    for module, names in _ext.KERNELS.items():
+        build = import_module(f"imgtool._ext.{module}_{request.param}")
+        for name in names:
+            monkeypatch.setattr(_ext, name, getattr(build, name))
+    return request.param
+
+
+@pytest.fixture(scope="session")
+def shared_data():
+    """The folder of real images with known truth that lies beside a development checkout."""
+    folder = Path(os.environ.get("IMGTOOL_SHARED_DATA", Path(__file__).parents[2] / "shared" / "data"))
+    if not folder.is_dir():
+        pytest.skip("the shared data set is not on this machine; set IMGTOOL_SHARED_DATA to its folder")
+    return folder

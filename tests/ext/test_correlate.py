@@ -1,0 +1,192 @@
+"""The direct correlation kernel, every build of it, against plain references."""
+
+import numpy as np
+import pytest
+import references
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+from references import BORDERS
+
+from imgtool import _ext
+from imgtool.filters import apply_kernel, convolve
+
+INTEGERS = ("u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8")
+SHAPES = [
+    ((7, 9), (3, 3)),
+    ((23, 70), (5, 4)),
+    ((1, 1), (3, 5)),
+    ((3, 2), (9, 8)),
+    ((40, 1), (2, 2)),
+    ((1, 150), (1, 7)),
+]
+
+
+@pytest.fixture
+def rng():
+    return np.random.default_rng(7)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize(("shape", "size"), SHAPES)
+def test_floats_agree_with_the_reference(isa, rng, shape, size, border):
+    image, kernel = rng.standard_normal(shape), rng.standard_normal(size)
+    expected = references.convolve(image, kernel, border, 1.5)
+    bound = np.abs(kernel).sum() * max(1.5, np.abs(image).max())
+    assert np.abs(convolve(image, kernel, border=border, cval=1.5) - expected).max() <= 1e-15 * bound * kernel.size
+    single = convolve(image.astype("f4"), kernel, border=border, cval=1.5)
+    assert single.dtype == np.float32
+    assert np.abs(single - expected).max() <= 4e-7 * bound * max(1, np.log2(kernel.size))
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("dtype", INTEGERS)
+def test_integers_are_exact_and_saturate(isa, rng, dtype, border):
+    kernel = rng.integers(-9, 10, (3, 4))
+    image = references.random_image(rng, (11, 35), dtype)
+    exact = references.convolve(image.astype(object), kernel.astype(object), border, 3)
+    result, count = apply_kernel(image, (kernel,), border=border, cval=3)
+    assert result.dtype == image.dtype
+    np.testing.assert_array_equal(result, references.saturated(exact, dtype))
+    assert count == np.count_nonzero(exact != references.saturated(exact, dtype).astype(object))
+
+
+@pytest.mark.parametrize("target", INTEGERS)
+def test_integers_are_exact_in_every_other_integer_type(isa, rng, target):
+    for source in INTEGERS:
+        image = references.random_image(rng, (6, 21), source)
+        exact = references.convolve(image.astype(object), np.array([[1, -2, 1]], object))
+        result = convolve(image, [[1, -2, 1]], dtype=target)
+        np.testing.assert_array_equal(result, references.saturated(exact, target))
+
+
+def test_64_bit_integers_are_exact_beyond_float64(isa):
+    image = np.array([[2**63 + 1, 2**64 - 1, 1, 2**62 + 3]], np.uint64)
+    np.testing.assert_array_equal(convolve(image, [[1]]), image)
+    np.testing.assert_array_equal(
+        convolve(image, [[1, 0, -1]], dtype="i8"), [[2**63 - 2, -(2**63), -(2**63), 2**62 + 2]]
+    )
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "i4"])
+def test_fractions_round_half_to_even_wherever_float64_is_sure(isa, rng, dtype):
+    image = references.random_image(rng, (19, 40), dtype)
+    for kernel in (np.full((3, 3), 1 / 9), rng.random((9, 9)) / 40, rng.standard_normal((2, 5))):
+        real = references.convolve(image.astype(float), kernel)
+        surely = np.abs(real - np.floor(real) - 0.5) > 1e-3
+        expected = references.saturated(np.rint(real), dtype)
+        np.testing.assert_array_equal(convolve(image, kernel)[surely], expected[surely])
+
+
+def test_exact_halves_round_to_even(isa):
+    image = np.arange(8, dtype=np.uint8)[np.newaxis]
+    np.testing.assert_array_equal(convolve(image, [[0.5]]), [[0, 0, 1, 2, 2, 2, 3, 4]])
+    np.testing.assert_array_equal(convolve(image, [[-0.5]], dtype="i1"), [[0, 0, -1, -2, -2, -2, -3, -4]])
+
+
+def test_nan_and_infinity_spread_exactly_as_far_as_the_kernel(isa):
+    for dtype in ("f4", "f8"):
+        image = np.zeros((40, 100), dtype)
+        image[20, 50], image[3, 3] = np.nan, np.inf
+        result = convolve(image, np.ones((5, 3)))
+        touched = np.zeros(image.shape, bool)
+        touched[18:23, 49:52] = touched[1:6, 2:5] = True
+        np.testing.assert_array_equal(~np.isfinite(result), touched)
+
+
+def test_nan_becomes_zero_in_integer_types(isa):
+    image = np.array([[np.nan, 3.0, np.inf, -np.inf]])
+    for dtype in INTEGERS:
+        info = np.iinfo(dtype)
+        np.testing.assert_array_equal(convolve(image, [[1]], dtype=dtype), [[0, 3, info.max, info.min]])
+
+
+@pytest.mark.parametrize("border", BORDERS)
+def test_volumes_and_lines_agree_with_the_reference(isa, rng, border):
+    for shape, size in [((17,), (4,)), ((3,), (9,)), ((4, 6, 21), (3, 2, 5)), ((2, 3, 5, 7), (3, 1, 2, 3))]:
+        image, kernel = rng.standard_normal(shape), rng.standard_normal(size)
+        expected = references.convolve(image, kernel, border, -2.0)
+        np.testing.assert_allclose(convolve(image, kernel, border=border, cval=-2.0), expected, atol=1e-13)
+        whole = references.random_image(rng, shape, "u2")
+        exact = references.convolve(whole.astype(object), np.ones(size, object), border, 5)
+        np.testing.assert_array_equal(
+            convolve(whole, np.ones(size), border=border, cval=5), references.saturated(exact, "u2")
+        )
+
+
+def test_threads_and_slabs_do_not_change_a_bit(isa, rng, monkeypatch):
+    image, kernel = rng.standard_normal((157, 83)).astype("f4"), rng.standard_normal((4, 5))
+    volume, cube = rng.standard_normal((9, 20, 31)), rng.standard_normal((3, 3, 2))
+    whole, solid = convolve(image, kernel, threads=1), convolve(volume, cube, threads=1)
+    for cost in (1, 50_000):
+        monkeypatch.setattr("imgtool.filters._SLAB_COST", cost)
+        for threads in (1, 2, 3, 8):
+            np.testing.assert_array_equal(convolve(image, kernel, threads=threads), whole)
+            np.testing.assert_array_equal(convolve(volume, cube, threads=threads), solid)
+
+
+def test_builds_agree_within_rounding(rng):
+    image, kernel = rng.standard_normal((50, 90)), rng.standard_normal((7, 7))
+    from importlib import import_module
+
+    results = []
+    for level in _ext.SUPPORTED:
+        out = np.empty((50, 90, 1))
+        import_module(f"imgtool._ext.correlate_{level}").correlate_slab_f64(
+            image[..., np.newaxis], out, np.zeros(1, np.intp), kernel[np.newaxis], 0, np.zeros(1), 0.0, 0.0, 0, 50
+        )
+        results.append(out)
+    for other in results[1:]:
+        np.testing.assert_allclose(other, results[0], rtol=0, atol=1e-15 * kernel.size * 8)
+
+
+def test_damaged_calls_are_refused_by_the_kernel_itself(isa):
+    image, out, planes = np.zeros((4, 5, 1)), np.zeros((4, 5, 1)), np.zeros(1, np.intp)
+    kernel, outside = np.ones((1, 3, 3)), np.zeros(1)
+    good = [image, out, planes, kernel, 0, outside, 0.0, 0.0, 0, 4]
+    for place, value in [
+        (0, np.zeros((4, 6, 1))),
+        (0, np.zeros((4, 5))),
+        (1, np.zeros((4, 5, 1), "f8", "F")[::-1]),
+        (2, np.zeros(2, np.intp)),
+        (5, np.zeros(2)),
+        (9, 5),
+        (8, -1),
+    ]:
+        bad = list(good)
+        bad[place] = value
+        with pytest.raises(ValueError):
+            _ext.correlate_slab_f64(*bad)
+    with pytest.raises(TypeError):
+        _ext.correlate_slab_f64(image.astype("f2"), out, *good[2:])
+
+
+@settings(deadline=None, max_examples=60, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@given(data=st.data())
+def test_any_image_any_kernel_any_strides(isa, data):
+    axes = data.draw(st.integers(1, 3), "axes")
+    sides = st.integers(1, (80, 30, 9)[axes - 1])
+    shape = data.draw(st.tuples(*[sides] * axes), "shape")
+    size = data.draw(st.tuples(*[st.integers(1, 6)] * axes), "kernel")
+    dtype = np.dtype(data.draw(st.sampled_from(["?", *INTEGERS, "f4", "f8", ">u2", ">f4", ">i8"]), "dtype"))
+    border = data.draw(st.sampled_from(BORDERS), "border")
+    rng = np.random.default_rng(data.draw(st.integers(0, 2**32), "seed"))
+    image = references.random_image(rng, [2 * n for n in shape], dtype.newbyteorder("=")).astype(dtype)
+    image = image[tuple(slice(None, None, data.draw(st.sampled_from([2, -2]))) for _ in shape)]
+    image = image.transpose(data.draw(st.permutations(range(axes)), "order"))
+    image.flags.writeable = False
+    kernel = rng.integers(-3, 4, size)
+    correlate = data.draw(st.booleans(), "correlate")
+    expected = references.convolve(
+        image.astype(object if dtype.kind != "f" else float),
+        np.flip(kernel).astype(object) if correlate else kernel.astype(object),
+        border,
+        2,
+    )
+    result = convolve(image, kernel, border=border, cval=2, correlate=correlate)
+    assert result.shape == image.shape
+    if dtype.kind == "b":
+        np.testing.assert_array_equal(result, expected > 0)
+    elif dtype.kind in "iu":
+        np.testing.assert_array_equal(result, references.saturated(expected, result.dtype))
+    else:
+        np.testing.assert_allclose(result, expected.astype(float), rtol=0, atol=1e-3 if dtype.itemsize == 4 else 1e-11)
