@@ -1,5 +1,6 @@
 """What registration maximises: NMI of two images as a function of a matrix, and matrices as functions of parameters."""
 
+import math
 from dataclasses import dataclass, field
 
 import numpy as np
@@ -7,6 +8,7 @@ import numpy.typing as npt
 
 from . import _ext, metrics
 from ._slabs import run_slabs
+from .transforms import MODELS
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
@@ -82,7 +84,7 @@ class Frame:
     def of(cls, fixed_shape: tuple[int, ...], moving_shape: tuple[int, ...]) -> "Frame":
         """The frame of two images with these shapes."""
         centres = [(np.array(shape[::-1], float) - 1) / 2 for shape in (fixed_shape, moving_shape)]
-        return cls(centres[0], centres[1], float(np.hypot(*fixed_shape)) / 2)
+        return cls(centres[0], centres[1], math.hypot(*fixed_shape) / 2)
 
     def matrix(self, model: str, parameters: Vector) -> Matrix:
         """The 3x3 matrix: fixed centre to moving centre plus shift, linear part about the centres."""
@@ -96,14 +98,12 @@ class Frame:
         """The parameters of `matrix`, or of the matrix of this model that is like it."""
         linear = matrix[:2, :2]
         shift = matrix[:2, 2] + linear @ self.fixed_centre - self.moving_centre
-        angle = np.arctan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
-        log_scale = np.log(abs(np.linalg.det(linear))) / 2
-        shape = {
-            "translation": np.empty(0),
-            "rigid": np.array([angle]),
-            "similarity": np.array([angle, log_scale]),
-            "affine": (linear - np.eye(2)).ravel(),
-        }[model]
+        if model == "affine":
+            shape = (linear - np.eye(2)).ravel()
+        else:
+            angle = math.atan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
+            log_scale = math.log(abs(float(np.linalg.det(linear)))) / 2
+            shape = np.array([angle, log_scale])[: MODELS.index(model)]
         return np.concatenate([shift, shape * self.radius])
 
     def gradient(self, model: str, parameters: Vector, by_matrix: Matrix) -> Vector:

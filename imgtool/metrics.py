@@ -259,7 +259,8 @@ def nmi_gradient(
     derivative = derivative.reshape(pair.shape)
     gradient = np.empty(field.shape, np.result_type(derivative, field))
     for component, out in zip(field, gradient, strict=True):
-        np.multiply(component, derivative, out=out)
+        with np.errstate(invalid="ignore"):
+            np.multiply(component, derivative, out=out)
         # A masked or missing pixel often has no gradient either, and NaN * 0 is not 0.
         if not np.isfinite(component).all():
             out[derivative == 0] = 0

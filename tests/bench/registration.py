@@ -1,10 +1,10 @@
 """Accuracy and time of imgtool.register over a folder of cases.
 
-    python tests/bench/registration.py SET [--model MODEL] [--only TEXT] [--threads N] [--markdown]
+    python tests/bench/registration.py SET [--model MODEL] [--only TEXT] [--threads N]
 
 Each sub-folder of SET holds two images and truth.json (size_fixed_wh, A_fixed_to_moving and, or, landmarks, the pass
-mark, the truth's class). The error is the mean distance, over a 17x17 grid or over the landmarks, between where the found
-and the true transform take a point of the fixed image. Seconds are those of `register` alone, in this process.
+mark). The error is the mean distance, over a 17x17 grid or over the landmarks, between where the found and the true
+transform take a point of the fixed image. Seconds are those of `register` alone, in this process.
 """
 
 import argparse
@@ -71,8 +71,8 @@ def main():
         rows.append((error <= mark, bool(truth.get("nmi_trap")), result.seconds))
         verdict = ("pass" if error <= mark else "**miss**") + (" (trap)" if truth.get("nmi_trap") else "")
         print(
-            f"| {folder.name} | {start:.2f} | {error:.3f} | {mark:g} | {result.nmi_before:.4f} | {result.nmi_after:.4f} "
-            f"| {result.seconds:.3f} | {verdict} |",
+            f"| {folder.name} | {start:.2f} | {error:.3f} | {mark:g} | {result.nmi_before:.4f} "
+            f"| {result.nmi_after:.4f} | {result.seconds:.3f} | {verdict} |",
             flush=True,
         )
     plain = [passed for passed, trap, _ in rows if not trap]
