@@ -1,7 +1,8 @@
 """Resampling of planes at affine-mapped positions, and the sampling pass of registration.
 
 `matrix` maps output pixels to input pixels, both as (x, y, 1); rows of the output [start, stop) are computed. An output
-pixel is inside if its input position lies in the closed rectangle spanned by the centres of the outermost input pixels.
+pixel is inside if its input position lies on the area of the input pixels, which ends half a pixel beyond the outermost
+centres; beyond these centres the image is continued by its border pixels.
 """
 
 from libc.math cimport NAN, floor
@@ -14,12 +15,12 @@ ctypedef fused bits:
     unsigned int
     unsigned long long
 
-# A position this far outside is still inside, so that rounding in a product of matrices drops no row or column.
-cdef double TOLERANCE = 1e-6
+# Half a pixel and a little more, so that a shift by just half a pixel is inside whatever rounding makes of it.
+cdef double MARGIN = 0.5 + 1e-6
 
 
 cdef inline bint inside(double x, Py_ssize_t size) noexcept nogil:
-    return -TOLERANCE <= x <= size - 1 + TOLERANCE
+    return -MARGIN <= x <= size - 1 + MARGIN
 
 
 cdef inline double held(double x, Py_ssize_t size) noexcept nogil:
@@ -151,29 +152,34 @@ def spline_columns(real[:, ::1] image, Py_ssize_t start, Py_ssize_t stop):
 
 
 def sample_affine(
-    const float[:, ::1] image, const double[:, ::1] matrix, float[:, ::1] value, float[:, ::1] along_x,
-    float[:, ::1] along_y, Py_ssize_t start, Py_ssize_t stop
+    const real[:, ::1] image, const double[:, ::1] matrix, const double[:, :, ::1] offsets, real[:, ::1] value,
+    real[:, ::1] along_x, real[:, ::1] along_y, Py_ssize_t start, Py_ssize_t stop
 ):
     """Bilinear interpolation and the exact derivatives of the interpolant with respect to the position in `image`.
 
-    Outside, and beside a NaN, the value is NaN and the derivatives are 0. `image` has at least 2 rows and 2 columns.
+    Sample (row, column) is taken for the output position (column, row) + `offsets`[:, row, column], which repeats like
+    tiles. Outside, and beside a NaN, the value is NaN and the derivatives are 0. `image` is 2x2 pixels or larger.
     """
-    cdef Py_ssize_t r, c, x0, y0, height = image.shape[0], width = image.shape[1]
-    cdef double x, y
-    cdef float u, v, top, bottom, top_step, bottom_step, w
+    cdef Py_ssize_t r, c, x0, y0, i, j, height = image.shape[0], width = image.shape[1], tile = offsets.shape[2]
+    cdef double x, y, inner_x, inner_y, column, row
+    cdef real u, v, top, bottom, top_step, bottom_step, w
     with nogil:
         for r in range(start, stop):
+            i = r % offsets.shape[1]
+            j = -1
             for c in range(value.shape[1]):
-                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
-                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
+                j = j + 1 if j + 1 < tile else 0
+                column, row = c + offsets[0, i, j], r + offsets[1, i, j]
+                x = matrix[0, 0] * column + (matrix[0, 1] * row + matrix[0, 2])
+                y = matrix[1, 0] * column + (matrix[1, 1] * row + matrix[1, 2])
                 value[r, c] = NAN
                 along_x[r, c] = 0
                 along_y[r, c] = 0
                 if not (inside(x, width) and inside(y, height)):
                     continue
-                x, y = held(x, width), held(y, height)
-                x0, y0 = min(<Py_ssize_t>x, width - 2), min(<Py_ssize_t>y, height - 2)
-                u, v = <float>(x - x0), <float>(y - y0)
+                inner_x, inner_y = held(x, width), held(y, height)
+                x0, y0 = min(<Py_ssize_t>inner_x, width - 2), min(<Py_ssize_t>inner_y, height - 2)
+                u, v = <real>(inner_x - x0), <real>(inner_y - y0)
                 top_step = image[y0, x0 + 1] - image[y0, x0]
                 bottom_step = image[y0 + 1, x0 + 1] - image[y0 + 1, x0]
                 top = image[y0, x0] + u * top_step
@@ -181,30 +187,39 @@ def sample_affine(
                 w = top + v * (bottom - top)
                 if w == w:
                     value[r, c] = w
-                    along_x[r, c] = top_step + v * (bottom_step - top_step)
-                    along_y[r, c] = bottom - top
+                    along_x[r, c] = top_step + v * (bottom_step - top_step) if x == inner_x else 0
+                    along_y[r, c] = bottom - top if y == inner_y else 0
 
 
 def affine_sums(
-    const float[:, ::1] slope, const float[:, ::1] along_x, const float[:, ::1] along_y, double[:, ::1] sums,
-    Py_ssize_t start, Py_ssize_t stop
+    const real[:, ::1] slope, const real[:, ::1] along_x, const real[:, ::1] along_y, const double[:, :, ::1] offsets,
+    double[:, ::1] sums, Py_ssize_t start, Py_ssize_t stop
 ):
-    """Add slope * (along_x, along_y) * (x, y, 1) to the 2 x 3 `sums`: derivatives with respect to the matrix."""
-    cdef Py_ssize_t r, c
-    cdef double gx, gy, x_sum, xx_sum, y_sum, yx_sum
+    """Add slope * (along_x, along_y) * (x, y, 1) to the 2 x 3 `sums`: derivatives with respect to the matrix.
+
+    (x, y) is the output position of the sample, with its offset as in `sample_affine`.
+    """
+    cdef Py_ssize_t r, c, i, j, tile = offsets.shape[2]
+    cdef double gx, gy, x, y, x_sum, xx_sum, xy_sum, y_sum, yx_sum, yy_sum
     with nogil:
         for r in range(start, stop):
-            x_sum = xx_sum = y_sum = yx_sum = 0
+            x_sum = xx_sum = xy_sum = y_sum = yx_sum = yy_sum = 0
+            i = r % offsets.shape[1]
+            j = -1
             for c in range(slope.shape[1]):
+                j = j + 1 if j + 1 < tile else 0
+                x, y = c + offsets[0, i, j], r + offsets[1, i, j]
                 gx = <double>slope[r, c] * along_x[r, c]
                 gy = <double>slope[r, c] * along_y[r, c]
                 x_sum += gx
-                xx_sum += gx * c
+                xx_sum += gx * x
+                xy_sum += gx * y
                 y_sum += gy
-                yx_sum += gy * c
+                yx_sum += gy * x
+                yy_sum += gy * y
             sums[0, 0] += xx_sum
-            sums[0, 1] += x_sum * r
+            sums[0, 1] += xy_sum
             sums[0, 2] += x_sum
             sums[1, 0] += yx_sum
-            sums[1, 1] += y_sum * r
+            sums[1, 1] += yy_sum
             sums[1, 2] += y_sum

@@ -9,16 +9,6 @@ Plane = npt.NDArray[np.float32]
 _LEAST_SUPPORT = 0.5
 
 
-def smoothed(plane: Plane) -> Plane:
-    """`plane` under the binomial window [1 2 1] / 4 both ways; missing pixels stay missing."""
-    weight = (~np.isnan(plane)).astype(np.float32)
-    values = np.where(weight > 0, plane, np.float32(0))
-    for axis in (0, 1):
-        values, weight = _binomial(values, axis), _binomial(weight, axis)
-    with np.errstate(invalid="ignore", divide="ignore"):
-        return np.where(np.isnan(plane), np.float32(np.nan), values / weight)
-
-
 def halved(plane: Plane) -> Plane:
     """`plane` at half the size, rounded up: pixel i lies between pixels 2 i and 2 i + 1 of the finer level.
 
@@ -31,14 +21,6 @@ def halved(plane: Plane) -> Plane:
         values, weight = _half(values, axis), _half(weight, axis)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(weight >= _LEAST_SUPPORT**2, values / weight, np.float32(np.nan))
-
-
-def _binomial(values: Plane, axis: int) -> Plane:
-    values = np.moveaxis(values, axis, 0)
-    out = 0.5 * values
-    out[1:] += 0.25 * values[:-1]
-    out[:-1] += 0.25 * values[1:]
-    return np.moveaxis(out, 0, axis)
 
 
 def _half(values: Plane, axis: int) -> Plane:

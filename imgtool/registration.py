@@ -10,7 +10,7 @@ from . import metrics
 from ._check import Array, as_array, thread_count
 from ._objective import Frame, Objective
 from ._optimise import maximise
-from ._pyramid import halved, smoothed
+from ._pyramid import halved
 from .errors import ImgtoolError
 from .transforms import MODELS, MatrixTransform, warp
 
@@ -124,7 +124,7 @@ def register(
         for rung in ladder:
             matrix, taken = level.climb(rung, matrix)
             steps += taken
-    judge = _Level(units[0], units[1], 1, bins, frame, threads)
+    judge = _Level(units[0], units[1], 1, bins, frame, False, threads)
     nmi_before, nmi_after = judge.nmi(start), judge.nmi(matrix)
     transform = MatrixTransform(matrix, model, units[0].shape, units[1].shape)
     image = as_array(moving, "moving")
@@ -185,10 +185,12 @@ def _gray(values: Array, name: str) -> tuple[Array, Mask | None]:
 class _Level:
     """Both images at one size, and the climb on it. Matrices are those of full size."""
 
-    def __init__(self, fixed: Plane, moving: Plane, factor: int, bins: int, frame: Frame, threads: int) -> None:
+    def __init__(
+        self, fixed: Plane, moving: Plane, factor: int, bins: int, frame: Frame, jitter: bool, threads: int
+    ) -> None:
         low, high = metrics.bin_limits(bins)
         planes = [plane * np.float32(high - low) + np.float32(low) for plane in (fixed, moving)]
-        self._objective = Objective(planes[0], planes[1], bins, threads)
+        self._objective = Objective(planes[0], planes[1], bins, jitter, threads)
         self._frame, self._factor = frame, factor
         # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
         offset = (factor - 1) / 2
@@ -239,18 +241,14 @@ class _Level:
 
 
 def _levels(fixed: Plane, moving: Plane, bins: int, frame: Frame, threads: int) -> list[_Level]:
-    """The pyramid, coarsest level first; the finest one is smoothed a little.
-
-    Linear interpolation smooths noise at half pixels and not at whole ones, and NMI prefers shifts by whole pixels for
-    it; in images that are smooth from the beginning the difference vanishes.
-    """
-    levels = [_Level(smoothed(fixed), smoothed(moving), 1, bins, frame, threads)]
+    """The pyramid, coarsest level first, down to full size."""
+    levels = [_Level(fixed, moving, 1, bins, frame, True, threads)]
     factor = 2
     while (
         min(max(fixed.shape), max(moving.shape)) >= 2 * _COARSEST_SIDE
         and min(*fixed.shape, *moving.shape) >= 2 * _COARSEST_SHORT_SIDE
     ):
         fixed, moving = halved(fixed), halved(moving)
-        levels.append(_Level(fixed, moving, factor, min(bins, _COARSE_BINS), frame, threads))
+        levels.append(_Level(fixed, moving, factor, min(bins, _COARSE_BINS), frame, True, threads))
         factor *= 2
     return levels[::-1]

@@ -167,8 +167,9 @@ def warp(
 ) -> Array:
     """`moving` resampled at the transformed positions of a grid, usually that of the fixed image.
 
-    Positions outside the rectangle spanned by the centres of the outermost pixels get `fill`. Where the transform is a
-    shift by whole pixels, pixels are copied and every interpolation is exact.
+    A pixel covers the half pixel around its centre: positions further than that outside the outermost centres get
+    `fill`, and between there and the centres the border pixels go on. Where the transform is a shift by whole pixels,
+    pixels are copied and every interpolation is exact.
 
     Parameters
     ----------
@@ -209,9 +210,9 @@ def warp(
     --------
     >>> import numpy as np
     >>> from imgtool.transforms import MatrixTransform, warp
-    >>> half = MatrixTransform([[1, 0, 0.5], [0, 1, 0], [0, 0, 1]], "translation", (1, 4), (1, 4))
-    >>> warp(np.array([[0, 10, 20, 30]]), half, fill=-1)
-    array([[ 5, 15, 25, -1]])
+    >>> shift = MatrixTransform([[1, 0, 1.5], [0, 1, 0], [0, 0, 1]], "translation", (1, 4), (1, 4))
+    >>> warp(np.array([[0, 10, 20, 30]]), shift, fill=-1)
+    array([[15, 25, 30, -1]])
     """
     image = as_array(moving, "moving")
     if image.dtype.kind == "c":

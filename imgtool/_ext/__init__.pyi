@@ -7,7 +7,6 @@ import numpy.typing as npt
 
 _Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of one call the same
 _Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
-_Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 
 SUPPORTED: list[str]
@@ -63,14 +62,15 @@ def warp_linear(image: _Real, matrix: _Float64, fill: float, out: _Real, start: 
 def warp_cubic(coefficients: _Real, matrix: _Float64, fill: float, out: _Real, start: int, stop: int) -> None: ...
 def spline_columns(image: _Real, start: int, stop: int) -> None: ...
 def sample_affine(
-    image: _Float32,
+    image: _Real,
     matrix: _Float64,
-    value: _Float32,
-    along_x: _Float32,
-    along_y: _Float32,
+    offsets: _Float64,
+    value: _Real,
+    along_x: _Real,
+    along_y: _Real,
     start: int,
     stop: int,
 ) -> None: ...
 def affine_sums(
-    slope: _Float32, along_x: _Float32, along_y: _Float32, sums: _Float64, start: int, stop: int
+    slope: _Real, along_x: _Real, along_y: _Real, offsets: _Float64, sums: _Float64, start: int, stop: int
 ) -> None: ...
