@@ -108,6 +108,12 @@ class Frame:
         centres = [(np.array(shape[::-1], float) - 1) / 2 for shape in (fixed_shape, moving_shape)]
         return cls(centres[0], centres[1], math.hypot(*fixed_shape) / 2)
 
+    def distance(self, one: Matrix, other: Matrix) -> float:
+        """How far apart two matrices take the corners of the fixed image, at most, in pixels."""
+        width, height = self.fixed_centre
+        corners = self.fixed_centre[:, None] + [[-width, width, -width, width], [-height, -height, height, height]]
+        return float(np.linalg.norm((one - other)[:2] @ np.vstack([corners, np.ones(4)]), axis=0).max())
+
     def matrix(self, model: str, parameters: Vector) -> Matrix:
         """The 3x3 matrix: fixed centre to moving centre plus shift, linear part about the centres."""
         linear, _ = _linear(model, parameters[2:] / self.radius)

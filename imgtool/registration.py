@@ -28,6 +28,9 @@ _ITERATIONS = 60
 # Steps, in pixels of the level: where the climb begins, the longest it may make, and where it ends.
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1.0, 4.0, 0.01
 _LAST_STEP_FULL_SIZE = 0.002
+# A result that moves the corners by less than this, in pixels, and is not better than the start, is the start: images
+# that fit from the beginning come back unchanged.
+_SAME_PLACE = 0.1
 
 Matrix = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
@@ -126,6 +129,8 @@ def register(
             steps += taken
     judge = _Level(units[0], units[1], 1, bins, frame, False, threads)
     nmi_before, nmi_after = judge.nmi(start), judge.nmi(matrix)
+    if nmi_after < nmi_before and frame.distance(matrix, start) < _SAME_PLACE:
+        matrix, nmi_after = start, nmi_before
     transform = MatrixTransform(matrix, model, units[0].shape, units[1].shape)
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None

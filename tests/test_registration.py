@@ -148,21 +148,22 @@ def test_the_gradient_of_the_whole_objective_agrees_with_central_differences(t1,
 
 
 @pytest.mark.parametrize(
-    ("contrast", "noise", "bound"), [("pd", 0, 0.01), ("pd", 0.05, 0.05), ("t1", 0, 0.25), ("t1", 0.05, 0.5)]
+    ("contrast", "noise", "bound"), [("pd", 0, 0), ("pd", 0.05, 0.05), ("t1", 0, 0.25), ("t1", 0.05, 0.5)]
 )
 def test_a_search_that_starts_at_the_truth_stays_there(pd, contrast, noise, bound):
     rng = np.random.default_rng(5)
     fixed, moving = (image + noise * 255 * rng.standard_normal(image.shape) for image in (itk(contrast), pd))
     corners = np.array([[0, 0], [220, 0], [0, 256], [220, 256]])
     drift = register(fixed, moving).transform(corners) - corners
-    assert np.linalg.norm(drift, axis=1).max() < bound
+    assert np.linalg.norm(drift, axis=1).max() <= bound
 
 
-def test_equal_images_end_where_they_began(pd):
+def test_equal_images_come_back_unchanged(pd):
     result = register(pd, pd)
     assert result.improved
-    assert result.nmi_after == pytest.approx(result.nmi_before, rel=1e-3)
+    assert result.nmi_after == result.nmi_before
     assert result.overlap == 1
+    np.testing.assert_array_equal(result.warped, pd)
 
 
 @pytest.mark.parametrize("motion", TRUTH)
@@ -205,7 +206,7 @@ def test_the_dtype_of_the_images_hardly_matters(t1, dtype):
     expected = register(t1, moving).transform(grid(t1.shape))
     factor = 1 / 255 if "f" in dtype else 100
     result = register(*((image.astype(float) * factor).astype(dtype) for image in (t1, moving)))
-    assert np.linalg.norm(result.transform(grid(t1.shape)) - expected, axis=1).max() < 0.02
+    assert np.linalg.norm(result.transform(grid(t1.shape)) - expected, axis=1).max() < 0.05
     assert result.warped.dtype == np.dtype(dtype).newbyteorder("=")
 
 
