@@ -6,6 +6,12 @@ Samples are flat arrays of bin coordinates in [1, bins - 2]; a sample that is Na
 from libc.math cimport INFINITY, NAN
 from bspline cimport cubic_slopes, cubic_weights, real
 
+cdef extern from "patch.h":
+    void add_patch_float(double *patch, Py_ssize_t stride, const float *a, const float *b) noexcept nogil
+    void add_patch_double(double *patch, Py_ssize_t stride, const double *a, const double *b) noexcept nogil
+    float dot_patch_float(const float *patch, Py_ssize_t stride, const float *a, const float *b) noexcept nogil
+    double dot_patch_double(const double *patch, Py_ssize_t stride, const double *a, const double *b) noexcept nogil
+
 # Weights are computed for blocks of samples, in loops that vectorise, before the scattered reads and writes.
 cdef enum:
     BLOCK = 128
@@ -52,17 +58,16 @@ cdef void add(const real *fixed, const real *warped, double *table, int bins, Py
     cdef int row[BLOCK]
     cdef int column[BLOCK]
     cdef int kept = pack(fixed, warped, <real>-INFINITY, <real>INFINITY, count, f, w, sample)
-    cdef int k, r, s
-    cdef double weight
-    cdef double *bin_row
+    cdef int k
+    cdef double *patch
     window(f, row, f_weights, kept, bins - 3, False)
     window(w, column, w_weights, kept, bins - 3, False)
     for k in range(kept):
-        for r in range(4):
-            bin_row = table + (row[k] + r) * bins + column[k]
-            weight = f_weights[4 * k + r]
-            for s in range(4):
-                bin_row[s] += weight * w_weights[4 * k + s]
+        patch = table + row[k] * bins + column[k]
+        if real is float:
+            add_patch_float(patch, bins, f_weights + 4 * k, w_weights + 4 * k)
+        else:
+            add_patch_double(patch, bins, f_weights + 4 * k, w_weights + 4 * k)
 
 
 cdef void differentiate(
@@ -76,23 +81,19 @@ cdef void differentiate(
     cdef int row[BLOCK]
     cdef int column[BLOCK]
     cdef int kept = pack(fixed, warped, low, high, count, f, w, sample)
-    cdef int k, s
+    cdef int k
     cdef Py_ssize_t i
-    cdef real total[4]
-    cdef const real *a
-    cdef const real *b
+    cdef const real *patch
     window(f, row, f_weights, kept, bins - 3, False)
     window(w, column, w_slopes, kept, bins - 3, True)
     for i in range(count):
         out[i] = 0
     for k in range(kept):
-        a = f_weights + 4 * k
-        b = table + row[k] * bins + column[k]
-        for s in range(4):
-            total[s] = (a[0] * b[s] + a[1] * b[bins + s]) + (a[2] * b[2 * bins + s] + a[3] * b[3 * bins + s])
-        for s in range(4):
-            total[s] = total[s] * w_slopes[4 * k + s]
-        out[sample[k]] = (total[0] + total[1]) + (total[2] + total[3])
+        patch = table + row[k] * bins + column[k]
+        if real is float:
+            out[sample[k]] = dot_patch_float(patch, bins, f_weights + 4 * k, w_slopes + 4 * k)
+        else:
+            out[sample[k]] = dot_patch_double(patch, bins, f_weights + 4 * k, w_slopes + 4 * k)
 
 
 def bin_coordinates(
