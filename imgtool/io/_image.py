@@ -1,0 +1,90 @@
+"""An image with what is known about it, and what a decoder says before it decodes."""
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from math import prod
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+Array = npt.NDArray[Any]
+Metadata = dict[str, Any]
+
+
+@dataclass
+class Image:
+    """Pixels, the place of their channels, and the metadata that came with them.
+
+    Parameters
+    ----------
+    data : ndarray
+        (H, W), (H, W, C), (P, H, W) or (P, H, W, C) for P pages.
+    channel_axis : None or -1
+        Whether the last axis holds channels.
+    metadata : dict
+        What is kept from reading to writing, all optional: ``icc_profile``, ``exif`` (a TIFF block), ``xmp`` (bytes),
+        ``resolution`` (x, y, "inch" | "cm" | "none"), ``orientation`` (EXIF 1 to 8; pixels are never rotated),
+        ``description`` (text), ``png_chunks`` ((name, bytes) pairs), and ``mode`` ("CMYK" for ink,
+        "RGB" for colour before further channels).
+        ``alpha`` says whether the last channel is opacity; without it two and four channels end in alpha.
+
+    Examples
+    --------
+    >>> Image(np.zeros((3, 4, 2), np.uint8), -1).has_alpha
+    True
+    >>> [page.shape for page in Image(np.zeros((5, 3, 4))).pages]
+    [(3, 4), (3, 4), (3, 4), (3, 4), (3, 4)]
+    """
+
+    data: Array
+    channel_axis: int | None = None
+    metadata: Metadata = field(default_factory=dict)
+
+    @property
+    def channels(self) -> int:
+        """The number of channels; 1 without a channel axis."""
+        return 1 if self.channel_axis is None else self.data.shape[-1]
+
+    @property
+    def has_alpha(self) -> bool:
+        """Whether the last channel is opacity."""
+        return self.channel_axis is not None and bool(self.metadata.get("alpha", self.channels in (2, 4)))
+
+    @property
+    def pages(self) -> list[Array]:
+        """The pages as (H, W) or (H, W, C) views; a still image has one."""
+        still = 2 if self.channel_axis is None else 3
+        return [self.data] if self.data.ndim == still else list(self.data)
+
+
+@dataclass(frozen=True)
+class Info:
+    """What a file's header promises: `shape` and `dtype` are those of the array that `read` returns."""
+
+    format: str
+    shape: tuple[int, ...]
+    dtype: np.dtype[Any]
+    channel_axis: int | None = None
+    pages: int = 1
+    has_alpha: bool = False
+
+    @property
+    def pixels(self) -> int:
+        """Height x width x pages."""
+        return prod(self.shape if self.channel_axis is None else self.shape[:-1])
+
+
+@dataclass(frozen=True)
+class Source:
+    """An opened file: its header, its metadata, and the way to its pixels."""
+
+    info: Info
+    metadata: Metadata
+    decode: Callable[[], Array]
+
+
+def layout(height: int, width: int, channels: int, pages: int = 1) -> tuple[tuple[int, ...], int | None]:
+    """The shape and channel axis of an image: one channel and one page have no axis of their own."""
+    shape = (pages,) * (pages > 1) + (height, width) + (channels,) * (channels > 1)
+    return shape, -1 if channels > 1 else None

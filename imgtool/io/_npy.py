@@ -1,0 +1,55 @@
+"""NumPy's own files, never with pickles."""
+
+from math import prod
+from os import SEEK_END
+from typing import BinaryIO
+
+import numpy as np
+
+from ..errors import ImgtoolError
+from ._image import Array, Image, Info, Source
+
+
+def open_image(stream: BinaryIO, _format: str) -> Source:
+    """The header of a .npy stream."""
+    readers = {
+        (1, 0): np.lib.format.read_array_header_1_0,
+        (2, 0): np.lib.format.read_array_header_2_0,
+    }
+    version = np.lib.format.read_magic(stream)
+    if version not in readers:
+        raise ImgtoolError(f"version {version[0]}.{version[1]} of the NPY format holds no plain array of numbers")
+    shape, _, dtype = readers[version](stream)
+    if dtype.kind not in "biufc" or dtype.char in "gG":
+        raise ImgtoolError(
+            f"an array of {dtype} is not an image; save integers, floats up to float64 or complex numbers"
+        )
+    if not 2 <= len(shape) <= 4 or min(shape) < 1:
+        raise ImgtoolError(f"an array of shape {shape} is not an image; it needs 2 to 4 axes, none of them empty")
+    start = stream.tell()
+    if stream.seek(0, SEEK_END) - start < prod(shape) * dtype.itemsize:
+        raise ImgtoolError("the NPY file is cut off; copy or download it again")
+    native = dtype.newbyteorder("=")
+    channel_axis = _channel_axis(shape)
+    pages = shape[0] if len(shape) - (channel_axis is not None) == 3 else 1
+
+    def decode() -> Array:
+        stream.seek(0)
+        return np.lib.format.read_array(stream, allow_pickle=False).astype(native, order="C", copy=False)
+
+    has_alpha = channel_axis is not None and shape[-1] in (2, 4)
+    return Source(Info("NPY", shape, native, channel_axis, pages, has_alpha), {}, decode)
+
+
+def _channel_axis(shape: tuple[int, ...]) -> int | None:
+    """The file says nothing about channels: a last axis of 2 to 4 of three is taken for them, and any of four."""
+    return -1 if len(shape) == 4 or (len(shape) == 3 and 2 <= shape[-1] <= 4) else None
+
+
+def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
+    """`image` as .npy, if reading it gives the same image."""
+    if _channel_axis(image.data.shape) != image.channel_axis:
+        raise ImgtoolError(
+            f"in an NPY file, pages and channels of shape {image.data.shape} would be mistaken; use .tif"
+        )
+    np.lib.format.write_array(stream, np.ascontiguousarray(image.data), allow_pickle=False)

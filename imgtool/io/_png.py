@@ -1,0 +1,253 @@
+"""PNG, exact at every bit depth.
+
+imagecodecs (libpng) decodes and encodes: Pillow, and so imageio, cuts 16-bit colour to 8 bits without a word. The
+chunks around the pixels are walked here, which also gives libpng only what it can read without printing to stderr.
+"""
+
+import struct
+import zlib
+from collections.abc import Iterator
+from contextlib import suppress
+from os import SEEK_END
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import ImgtoolError
+from ._exif import orientation_of, with_orientation
+from ._image import Array, Image, Info, Metadata, Source, layout
+from .formats import LIBPNG_LARGEST
+
+SIGNATURE = b"\x89PNG\r\n\x1a\n"
+# Samples per pixel and allowed bit depths by colour type.
+_GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
+_SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGBA: 4}
+_DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_ALPHA: (8, 16), _RGBA: (8, 16)}
+# Chunks that say how the colours look or what the picture is about, kept byte for byte from PNG to PNG.
+_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt")
+_XMP_HEAD = b"XML:com.adobe.xmp\0\0\0\0\0"
+# First column and row, column and row step of the seven passes of an interlaced image (PNG specification, 8.1).
+_ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+# Deflate cannot pack more than this many bytes into one; a header that promises more lies.
+_DEFLATE_LIMIT = 1032
+
+
+def open_image(stream: BinaryIO, _format: str) -> Source:
+    """The header and metadata of a PNG stream."""
+    chunks = dict[bytes, bytes]()
+    kept = list[tuple[bytes, bytes]]()
+    pixels = list[tuple[int, int]]()
+    for name, start, length in _walk(stream):
+        if name == b"IDAT":
+            pixels.append((start, length))
+        elif name == b"CgBI":
+            raise ImgtoolError(
+                "Apple's CgBI variant of PNG is not supported; convert it with pngcrush -revert-iphone-optimizations"
+            )
+        elif (body := _body(stream, name, start, length)) is None:
+            continue
+        elif name in _KEPT and not body.startswith(_XMP_HEAD):
+            kept.append((name, body))
+        else:
+            chunks.setdefault(name if name != b"iTXt" else b"xmp", body)
+    if b"IHDR" not in chunks or b"IEND" not in chunks or not pixels:
+        raise ImgtoolError("the PNG file is cut off; copy or download it again")
+    header = _Header(chunks)
+    if header.raw_size() > _DEFLATE_LIMIT * sum(length for _, length in pixels):
+        raise ImgtoolError("the PNG file is cut off: it is too short for its size in pixels; copy or download it again")
+    if max(header.width, header.height) > LIBPNG_LARGEST:
+        raise ImgtoolError(f"PNG images are read up to {LIBPNG_LARGEST} pixels on a side; store it as TIFF")
+    shape, channel_axis = layout(header.height, header.width, header.channels)
+    info = Info("PNG", shape, header.dtype, channel_axis, 1, header.channels in (2, 4))
+    return Source(info, _metadata(chunks, kept), lambda: _decode(header, stream, pixels).reshape(shape))
+
+
+def _walk(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
+    """Name, place and length of the bodies of the chunks that are whole, up to IEND."""
+    size = stream.seek(0, SEEK_END)
+    place = len(SIGNATURE)
+    while place + 12 <= size:
+        stream.seek(place)
+        length, name = struct.unpack(">I4s", stream.read(8))
+        if place + 12 + length > size:
+            return
+        yield name, place + 8, length
+        if name == b"IEND":
+            return
+        place += 12 + length
+
+
+def _body(stream: BinaryIO, name: bytes, start: int, length: int) -> bytes | None:
+    """The body of a chunk; a damaged one is an error if the pixels depend on it, and None otherwise."""
+    stream.seek(start)
+    body = stream.read(length)
+    if zlib.crc32(body, zlib.crc32(name)) == int.from_bytes(stream.read(4), "big"):
+        return body
+    if name[:1].isupper():
+        raise ImgtoolError("the PNG file is damaged (a checksum is wrong); copy or download it again")
+    return None
+
+
+class _Header:
+    """What decides the form of the pixels: IHDR, PLTE and tRNS."""
+
+    def __init__(self, chunks: dict[bytes, bytes]) -> None:
+        try:
+            fields = struct.unpack(">IIBBBBB", chunks[b"IHDR"])
+        except struct.error:
+            raise ImgtoolError("the PNG header is damaged") from None
+        self.width, self.height, self.depth, self.colour, compression, filtering, self.interlaced = fields
+        if (
+            not (0 < self.width < 2**31 and 0 < self.height < 2**31)
+            or self.depth not in _DEPTHS.get(self.colour, ())
+            or (compression, filtering) != (0, 0)
+            or self.interlaced > 1
+        ):
+            raise ImgtoolError("the PNG header is damaged")
+        self.palette = chunks.get(b"PLTE", b"") if self.colour == _PALETTE else b""
+        if self.colour == _PALETTE and (
+            not self.palette or len(self.palette) % 3 or len(self.palette) > 3 << self.depth
+        ):
+            raise ImgtoolError("the palette of the PNG file is damaged")
+        self.transparent = self._transparency(chunks.get(b"tRNS", b""))
+        base = 3 if self.colour == _PALETTE else _SAMPLES[self.colour]
+        self.channels = base + bool(self.transparent)
+        bilevel = (self.colour, self.depth, self.channels) == (_GRAY, 1, 1)
+        self.dtype: np.dtype[Any] = np.dtype("bool" if bilevel else "uint16" if self.depth == 16 else "uint8")
+
+    def _transparency(self, body: bytes) -> bytes:
+        if self.colour == _PALETTE:
+            return body[: len(self.palette) // 3]
+        if self.colour not in (_GRAY, _RGB) or len(body) != 2 * _SAMPLES[self.colour]:
+            return b""
+        # Only the low bits count (PNG specification, 11.3.2.1); libpng prints a warning about others.
+        return (np.frombuffer(body, ">u2") & np.uint16((1 << self.depth) - 1)).astype(">u2").tobytes()
+
+    def row_size(self, width: int) -> int:
+        """Bytes of one row with its filter byte."""
+        return 1 + (width * _SAMPLES[self.colour] * int(self.depth) + 7) // 8
+
+    def passes(self) -> list[tuple[int, int, int, int, int, int]]:
+        """(x0, y0, dx, dy, width, height) of every pass that has pixels."""
+        grids = _ADAM7 if self.interlaced else ((0, 0, 1, 1),)
+        sized = [
+            (*grid, -(-(self.width - grid[0]) // grid[2]), -(-(self.height - grid[1]) // grid[3])) for grid in grids
+        ]
+        return [grid for grid in sized if grid[4] > 0 and grid[5] > 0]
+
+    def raw_size(self) -> int:
+        """Bytes of the decompressed pixels."""
+        return sum(self.row_size(width) * height for *_, width, height in self.passes())
+
+    def wrap(self, width: int, height: int, pixels: list[bytes]) -> bytes:
+        """A plain PNG file around whole IDAT chunks."""
+        parts = [SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, self.depth, self.colour, 0, 0, 0))]
+        if self.palette:
+            parts.append(_chunk(b"PLTE", self.palette))
+        if self.transparent:
+            parts.append(_chunk(b"tRNS", self.transparent))
+        return b"".join([*parts, *pixels, _chunk(b"IEND", b"")])
+
+
+def _decode(header: _Header, stream: BinaryIO, pixels: list[tuple[int, int]]) -> Array:
+    import imagecodecs
+
+    try:
+        if header.interlaced:
+            decoded = _deinterlaced(header, b"".join(_body(stream, b"IDAT", *place) or b"" for place in pixels))
+        else:
+            whole = []
+            for start, length in pixels:
+                stream.seek(start - 8)
+                whole.append(stream.read(length + 12))
+            decoded = imagecodecs.png_decode(header.wrap(header.width, header.height, whole))
+    except (imagecodecs.PngError, zlib.error):
+        # libpng's own words are lost: the message that imagecodecs passes on is freed memory.
+        raise ImgtoolError("the pixels of the PNG file are damaged or cut off; copy or download it again") from None
+    return decoded > 0 if header.dtype.kind == "b" else np.asarray(decoded)
+
+
+def _deinterlaced(header: _Header, deflated: bytes) -> Array:
+    """Each Adam7 pass is an image of its own; libpng decodes it as one, because asked for all it prints a warning."""
+    import imagecodecs
+
+    raw = zlib.decompressobj().decompress(deflated, header.raw_size())
+    out = np.empty((header.height, header.width, header.channels), "uint16" if header.depth == 16 else "uint8")
+    for x, y, dx, dy, width, height in header.passes():
+        size = header.row_size(width) * height
+        part = imagecodecs.png_decode(header.wrap(width, height, [_chunk(b"IDAT", zlib.compress(raw[:size], 1))]))
+        out[y::dy, x::dx] = part.reshape(height, width, header.channels)
+        raw = raw[size:]
+    return out
+
+
+def _metadata(chunks: dict[bytes, bytes], kept: list[tuple[bytes, bytes]]) -> Metadata:
+    found: Metadata = {"png_chunks": kept} if kept else {}
+    name, _, profile = chunks.get(b"iCCP", b"").partition(b"\0")
+    if name and profile[:1] == b"\0":
+        with suppress(zlib.error):
+            found["icc_profile"] = zlib.decompressobj().decompress(profile[1:], 1 << 26)
+    if len(chunks.get(b"pHYs", b"")) == 9:
+        x, y, unit = struct.unpack(">IIB", chunks[b"pHYs"])
+        if x and y:
+            found["resolution"] = (x / 100, y / 100, "cm") if unit == 1 else (float(x), float(y), "none")
+    if b"eXIf" in chunks:
+        found["exif"] = chunks[b"eXIf"]
+        found["orientation"] = orientation_of(chunks[b"eXIf"])
+    if b"xmp" in chunks:
+        found["xmp"] = chunks[b"xmp"].removeprefix(_XMP_HEAD)
+    return found
+
+
+def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
+    """`image` as PNG: fast compression (level 1, run lengths over Paeth residues), metadata kept."""
+    (data,) = image.pages
+    encoded = _encode_bilevel(data) if data.dtype == bool else _encode(data)
+    body = len(SIGNATURE) + 25  # behind IHDR
+    stream.write(encoded[:body])
+    for name, content in _described(image.metadata):
+        stream.write(_chunk(name, content))
+    stream.write(encoded[body:])
+
+
+def _encode(data: Array) -> bytes:
+    import imagecodecs
+
+    settings = imagecodecs.PNG
+    return bytes(
+        imagecodecs.png_encode(
+            np.ascontiguousarray(data), level=1, strategy=settings.STRATEGY.RLE, filter=settings.FILTER.PAETH
+        )
+    )
+
+
+def _encode_bilevel(data: Array) -> bytes:
+    """One bit per pixel, which imagecodecs does not write."""
+    height, width = data.shape
+    rows = np.pad(np.packbits(data, axis=1), ((0, 0), (1, 0)))
+    header = struct.pack(">IIBBBBB", width, height, 1, _GRAY, 0, 0, 0)
+    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
+    return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+
+
+def _described(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
+    kept = metadata.get("png_chunks", [])
+    if icc := metadata.get("icc_profile"):
+        yield b"iCCP", b"icc\0\0" + zlib.compress(icc)
+        kept = [(name, body) for name, body in kept if name != b"sRGB"]  # the two exclude each other
+    yield from kept
+    if "resolution" in metadata:
+        x, y, unit = metadata["resolution"]
+        scale = {"inch": 1 / 0.0254, "cm": 100.0}.get(unit, 1.0)
+        x, y = round(x * scale), round(y * scale)
+        if 0 < x < 2**31 and 0 < y < 2**31:
+            yield b"pHYs", struct.pack(">IIB", x, y, unit != "none")
+    orientation = metadata.get("orientation", 1)
+    if exif := metadata.get("exif") or (with_orientation(orientation) if orientation != 1 else b""):
+        yield b"eXIf", exif
+    if xmp := metadata.get("xmp"):
+        yield b"iTXt", _XMP_HEAD + xmp
+
+
+def _chunk(name: bytes, body: bytes) -> bytes:
+    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))

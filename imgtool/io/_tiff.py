@@ -1,0 +1,219 @@
+"""TIFF through tifffile, which keeps every depth; libtiff (by way of Pillow) where tifffile has no decoder."""
+
+import logging
+from os import SEEK_END
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import ImgtoolError
+from . import _pillow
+from ._exif import ORIENTATION, orientation_of
+from ._image import Array, Image, Info, Metadata, Source, layout
+
+_MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 0, 1, 2, 3, 4, 5, 6, 32803, 34892
+_COLOURS = {_RGB: 3, _YCBCR: 3, _LINEAR_RAW: 3, _CMYK: 4}
+_READABLE = {_MINISWHITE, _MINISBLACK, _PALETTE, _MASK, _CFA, *_COLOURS}
+_NONE, _OLD_JPEG, _JPEG = 1, 6, 7
+_ASSOCIATED, _UNASSOCIATED = 1, 2
+_XMP, _DESCRIPTION, _ICC, _X, _Y, _UNIT = 700, 270, 34675, 282, 283, 296
+_UNITS = {1: "none", 2: "inch", 3: "cm"}
+# Classic TIFF counts bytes in 32 bits; the margin is for its directories.
+_BIG = (1 << 32) - (1 << 25)
+
+
+def _tifffile() -> Any:
+    import tifffile
+
+    logger = logging.getLogger("tifffile")
+    if not logger.handlers:  # or its remarks on odd files go to stderr in a program that has set up no logging
+        logger.addHandler(logging.NullHandler())
+    return tifffile
+
+
+def open_image(stream: BinaryIO, _format: str) -> Source:
+    """The header and metadata of a TIFF stream."""
+    file = _tifffile().TiffFile(stream)
+    pages = _pages(file)
+    if not pages:
+        raise ImgtoolError("the TIFF file holds no image")
+    first = pages[0]
+    if any(_kind(page) != _kind(first) for page in pages):
+        sizes = " and ".join(sorted({f"{page.imagewidth} x {page.imagelength} {page.dtype}" for page in pages})[:3])
+        raise ImgtoolError(f"the pages of the TIFF file differ ({sizes}); split it with tiffsplit")
+    if first.photometric not in _READABLE:
+        raise ImgtoolError(f"TIFF images of the kind {_name(first.photometric)} are not supported; convert it to RGB")
+    subsampled = (
+        first.photometric == _YCBCR and first.compression != _JPEG and tuple(first.subsampling or (1, 1)) != (1, 1)
+    )
+    if first.compression == _OLD_JPEG or subsampled:
+        return _by_libtiff(stream, len(pages), _metadata(first))
+    if first.dtype is None or first.dtype.kind not in "biufc":
+        raise ImgtoolError(f"TIFF samples of {first.bitspersample} bits are not supported; convert it to 8 or 16 bits")
+
+    # A JPEG decoder would fill in what is missing.
+    end = stream.seek(0, SEEK_END)
+    if any(page.compression != _NONE and _end(page) > end for page in pages):
+        raise ImgtoolError("the TIFF file is cut off; copy or download it again")
+    separate, depth, height, width, contiguous = first.shaped
+    samples = separate * contiguous
+    extras: tuple[int, ...] = tuple(first.extrasamples) if samples > _COLOURS.get(first.photometric, 1) else ()
+    alpha = bool(extras) and extras[-1] in (_ASSOCIATED, _UNASSOCIATED)
+    if first.photometric == _PALETTE and (samples > 1 or first.colormap is None):
+        raise ImgtoolError("TIFF images with a palette and further samples are not supported; convert it to RGB")
+    # ImageJ stores a stack of more than 4 GiB as one page and a note about what follows it.
+    hidden: Any = file.series[0] if len(pages) == 1 and (file.is_imagej or file.is_shaped) else None
+    count = hidden.size // first.size if hidden is not None and hidden.size > first.size else len(pages) * depth
+    channels = 3 if first.photometric == _PALETTE else samples
+    shape, channel_axis = layout(height, width, channels, count)
+    dtype = np.dtype("uint8") if first.photometric == _PALETTE else first.dtype.newbyteorder("=")
+    info = Info("TIFF", shape, dtype, channel_axis, count, alpha)
+
+    def decode() -> Array:
+        stacked = count != len(pages) * depth
+        blocks = ((first, hidden.asarray()),) if stacked else ((page, page.asarray(maxworkers=1)) for page in pages)
+        # One page in memory besides the result, and a single one is the result.
+        planes = (_as_light(page, block).astype(dtype, copy=False) for page, block in blocks)
+        if stacked or len(pages) == 1:
+            data = next(planes)
+        else:
+            data = np.empty((count, height, width, channels), dtype)
+            for place, part in enumerate(planes):
+                data[place * depth : (place + 1) * depth] = part
+        return (_unmultiplied(data) if alpha and extras[-1] == _ASSOCIATED else data).reshape(shape)
+
+    metadata = _metadata(first)
+    if first.photometric == _CMYK:
+        metadata["mode"] = "CMYK"
+    elif first.photometric == _RGB and channels > 3 + alpha:
+        metadata["mode"] = "RGB"
+    if alpha != (channels in (2, 4)):
+        metadata["alpha"] = alpha
+    return Source(info, metadata, decode)
+
+
+def _pages(file: Any) -> list[Any]:
+    """The pages proper: a reduced copy of an image (bit 0 of NewSubfileType) is none."""
+    pages, places = [], set[int]()
+    for page in file.pages:
+        if page.offset in places:
+            raise ImgtoolError("the TIFF file is damaged (its list of pages runs in a circle)")
+        places.add(page.offset)
+        if not page.subfiletype & 1:
+            pages.append(page)
+    return pages
+
+
+def _kind(page: Any) -> tuple[Any, ...]:
+    return (page.shaped, page.dtype, page.photometric, page.bitspersample, page.extrasamples)
+
+
+def _name(photometric: Any) -> str:
+    return str(getattr(photometric, "name", photometric))
+
+
+def _end(page: Any) -> int:
+    """Where the last strip or tile of a page ends."""
+    return max((start + size for start, size in zip(page.dataoffsets, page.databytecounts, strict=True)), default=0)
+
+
+def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:
+    """Old-style JPEG, and subsampled colour without JPEG, which tifffile does not decode."""
+    if pages > 1:
+        raise ImgtoolError("several pages of JPEG-in-TIFF of the old style are not supported; split it with tiffsplit")
+    metadata.pop("orientation", None)  # Pillow's TIFF decoder, and only that, turns the pixels upright
+    stream.seek(0)
+    source = _pillow.open_image(stream, "TIFF")
+    return Source(source.info, metadata, source.decode)
+
+
+def _as_light(page: Any, block: Array) -> Array:
+    """The samples of one page or more as (pages, H, W, C) such that 0 is dark.
+
+    Palettes are applied, white-is-zero is inverted, and less than 8 bits are spread over 8.
+    """
+    # tifffile's order: separate samples, depth, rows, columns, interleaved samples.
+    planes = np.moveaxis(block.reshape(-1, *page.shaped), 1, 4)
+    planes = planes.reshape(-1, *planes.shape[2:4], planes.shape[4] * planes.shape[5])
+    bits = page.bitspersample if isinstance(page.bitspersample, int) else planes.dtype.itemsize * 8
+    if page.photometric == _PALETTE:
+        table = np.asarray(page.colormap)
+        # Some writers store 8-bit values where the standard wants 16-bit ones.
+        table = (table >> 8 if table.max() > 255 else table).astype(np.uint8)
+        return np.moveaxis(table[:, planes[..., 0].astype(np.intp)], 0, -1)
+    if planes.dtype.kind not in "bu":
+        return planes
+    full = (1 << bits) - 1
+    if page.photometric == _MINISWHITE:  # which is said of the gray sample, not of alpha
+        planes = planes.copy()
+        gray = planes[..., 0]
+        planes[..., 0] = ~gray if gray.dtype.kind == "b" else full - gray
+    if 1 < bits < 8:
+        planes = (planes.astype(np.uint16) * 255 + full // 2) // full
+    return planes
+
+
+def _unmultiplied(data: Array) -> Array:
+    """Colour that was stored times opacity, as it is everywhere else: on its own."""
+    integer = data.dtype.kind in "iu"
+    full = np.iinfo(data.dtype).max if integer else 1.0
+    alpha = data[..., -1:].astype(np.float64) / full
+    with np.errstate(divide="ignore", invalid="ignore"):
+        colour = np.where(alpha > 0, data[..., :-1] / alpha, 0)
+    colour = np.rint(np.minimum(colour, full)) if integer else colour
+    return np.concatenate([colour.astype(data.dtype), data[..., -1:]], axis=-1)
+
+
+def _metadata(page: Any) -> Metadata:
+    found: Metadata = {}
+    for key, code in (("icc_profile", _ICC), ("xmp", _XMP)):
+        if code in page.tags and isinstance(page.tags[code].value, bytes):
+            found[key] = page.tags[code].value
+    x, y = (_fraction(page, code) for code in (_X, _Y))
+    unit = page.tags[_UNIT].value if _UNIT in page.tags else 2
+    if x and y and unit in _UNITS:
+        found["resolution"] = (x, y, _UNITS[unit])
+    # What tifffile, ImageJ and OME write there describes the array; it would be wrong for another one.
+    text = page.description
+    if text and not (page.is_shaped or page.is_imagej or page.is_ome):
+        found["description"] = text
+    if ORIENTATION in page.tags and page.tags[ORIENTATION].value in range(2, 9):
+        found["orientation"] = int(page.tags[ORIENTATION].value)
+    return found
+
+
+def _fraction(page: Any, code: int) -> float:
+    """The value of a tag that holds one positive fraction, or 0."""
+    value = page.tags[code].value if code in page.tags else None
+    if not (isinstance(value, tuple) and len(value) == 2 and all(isinstance(n, int) and n > 0 for n in value)):
+        return 0.0
+    return float(value[0] / value[1])
+
+
+def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
+    """`image` as uncompressed TIFF, every page one of a series, BigTIFF where 4 GiB do not suffice."""
+    data, metadata, channels = image.data, image.metadata, image.channels
+    cmyk = metadata.get("mode") == "CMYK" and channels >= 4
+    colour = channels == 3 + image.has_alpha or (metadata.get("mode") == "RGB" and channels > 3)
+    photometric = "separated" if cmyk else "rgb" if colour else "minisblack"
+    extras = channels - {"separated": 4, "rgb": 3, "minisblack": 1}[photometric]
+    options: Metadata = {"photometric": photometric, "metadata": None, "software": False}
+    if image.channel_axis is not None:
+        options["planarconfig"] = "contig"
+    if extras:
+        options["extrasamples"] = [0] * (extras - 1) + [_UNASSOCIATED if image.has_alpha else 0]
+    if "icc_profile" in metadata:
+        options["iccprofile"] = metadata["icc_profile"]
+    if "resolution" in metadata:
+        x, y, unit = metadata["resolution"]
+        options |= {"resolution": (x, y), "resolutionunit": {"none": 1, "inch": 2, "cm": 3}[unit]}
+    if "description" in metadata:
+        # The tag is ASCII by the standard; others are kept as the UTF-8 that readers expect.
+        options["description"] = metadata["description"].encode()
+    tags: list[tuple[int, int, int, Any, bool]] = []
+    if "xmp" in metadata:
+        tags.append((_XMP, 1, len(metadata["xmp"]), metadata["xmp"], True))
+    orientation = metadata.get("orientation") or orientation_of(metadata.get("exif", b""))
+    if orientation != 1:
+        tags.append((ORIENTATION, 3, 1, orientation, False))
+    _tifffile().imwrite(stream, np.ascontiguousarray(data), bigtiff=data.nbytes > _BIG, extratags=tags, **options)

@@ -1,0 +1,161 @@
+"""The one table of what imgtool reads and writes: formats by extension, by first bytes, and by what they can hold."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from math import inf
+from pathlib import PurePath
+
+from ..errors import ImgtoolError
+
+_INTEGERS = "uint8 uint16 uint32 uint64 int8 int16 int32 int64"
+_NUMBERS = f"{_INTEGERS} float16 float32 float64 complex64 complex128"
+_EIGHT = {"uint8"}
+_SIXTEEN = {"uint8", "uint16"}
+_ANY = frozenset(_NUMBERS.split())
+
+
+@dataclass(frozen=True)
+class Format:
+    """A file format: the module that decodes and encodes it, and the dtypes it can hold for each layout of channels.
+
+    `largest` is the most pixels that its encoder allows on a side.
+    """
+
+    name: str
+    module: str
+    extensions: tuple[str, ...]
+    holds: Mapping[str, frozenset[str] | set[str]]
+    pages: bool = False
+    largest: float = inf
+
+    def can_hold(self, dtype: str, layout: str, pages: int) -> bool:
+        """Whether an image can be written without loss of values, channels or pages."""
+        return dtype in self.holds.get(layout, ()) and (pages == 1 or self.pages)
+
+
+LIBPNG_LARGEST = 1_000_000
+_COLOURS = ("RGB", "gray+alpha", "RGBA")
+FORMATS = (
+    Format(
+        "PNG",
+        "_png",
+        (".png",),
+        {"gray": {"bool"} | _SIXTEEN} | dict.fromkeys(_COLOURS, _SIXTEEN),
+        largest=LIBPNG_LARGEST,
+    ),
+    Format(
+        "TIFF",
+        "_tiff",
+        (".tif", ".tiff"),
+        {"gray": {"bool"} | _ANY} | dict.fromkeys((*_COLOURS, "multichannel"), _ANY),
+        pages=True,
+    ),
+    Format("NPY", "_npy", (".npy",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
+    Format("JPEG", "_pillow", (".jpg", ".jpeg"), {"gray": _EIGHT, "RGB": _EIGHT}, largest=65_500),
+    Format("WebP", "_pillow", (".webp",), {"RGB": _EIGHT, "RGBA": _EIGHT}, largest=16_383),
+    Format("BMP", "_pillow", (".bmp",), {"gray": {"bool", "uint8"}, "RGB": _EIGHT}),
+    Format("PBM", "_netpbm", (".pbm",), {"gray": {"bool"}}),
+    Format("PGM", "_netpbm", (".pgm",), {"gray": _SIXTEEN}),
+    Format("PPM", "_netpbm", (".ppm",), {"RGB": _SIXTEEN}),
+    Format("PNM", "_netpbm", (".pnm",), {"gray": {"bool"} | _SIXTEEN, "RGB": _SIXTEEN}),
+    Format("PFM", "_netpbm", (".pfm",), {"gray": {"float32"}, "RGB": {"float32"}}),
+    Format("GIF", "_pillow", (".gif",), {}),
+)
+_BY_NAME = {entry.name: entry for entry in FORMATS}
+_BY_EXTENSION = {extension: entry for entry in FORMATS for extension in entry.extensions}
+
+_MAGIC = (
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"BM", "BMP"),
+    (b"GIF87a", "GIF"),
+    (b"GIF89a", "GIF"),
+    (b"\x93NUMPY", "NPY"),
+    *((b"P%d" % digit, name) for digit, name in enumerate(("PBM", "PGM", "PPM") * 2, 1)),
+    (b"Pf", "PFM"),
+    (b"PF", "PFM"),
+)
+# Formats met in the wild that imgtool does not read: (offset, bytes, name).
+_FOREIGN = (
+    (4, b"ftyp", "an AVIF, HEIF or video file"),
+    (0, b"\0\0\0\x0cjP  ", "a JPEG 2000 image"),
+    (0, b"\xff\x4f\xff\x51", "a JPEG 2000 image"),
+    (0, b"\0\0\0\x0cJXL ", "a JPEG XL image"),
+    (0, b"\xff\x0a", "a JPEG XL image"),
+    (0, b"8BPS", "a Photoshop file"),
+    (0, b"\x76\x2f\x31\x01", "an OpenEXR image"),
+    (0, b"\x89HDF", "an HDF5 file"),
+    (0, b"%PDF", "a PDF document"),
+    (0, b"PK\x03\x04", "a zip archive; unpack it first"),
+    (0, b"P7", "a PAM image"),
+    (128, b"DICM", "a DICOM file"),
+    (344, b"n+1\0", "a NIfTI volume, which imgtool does not read yet"),
+    (344, b"ni1\0", "a NIfTI volume, which imgtool does not read yet"),
+    (4, b"n+2\0", "a NIfTI volume, which imgtool does not read yet"),
+    (0, b"\x1f\x8b", "a gzip file; unpack it first, and note that NIfTI volumes are not read yet"),
+)
+SNIFFED = 512
+
+
+def recognised(head: bytes) -> Format:
+    """The format of a file that starts with `head`.
+
+    Raises
+    ------
+    ImgtoolError
+        With what the file is instead, as far as that can be told.
+    """
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return _BY_NAME["WebP"]
+    for magic, name in _MAGIC:
+        if head.startswith(magic):
+            return _BY_NAME[name]
+    foreign = next((name for offset, magic, name in _FOREIGN if head.startswith(magic, offset)), None)
+    if foreign is None:
+        printable = all(byte >= 32 or byte in b"\t\n\r\f\x1b" for byte in head)
+        foreign = "a text file" if printable else "no known image format"
+    raise ImgtoolError(f"not an image that imgtool can read ({foreign})")
+
+
+def named(path: str) -> Format:
+    """The format that the extension of an output path names."""
+    extension = PurePath(path).suffix.lower()
+    if extension in _BY_EXTENSION and _BY_EXTENSION[extension].holds:
+        return _BY_EXTENSION[extension]
+    known = ", ".join(extension for entry in FORMATS if entry.holds for extension in entry.extensions)
+    what = f"{extension} files are not written" if extension else "the name has no extension to tell the format by"
+    raise ImgtoolError(f"{what}; use one of {known}")
+
+
+def layout_name(channels: int, has_alpha: bool) -> str:
+    """What a format must hold for an image of so many channels."""
+    return {(1, False): "gray", (2, True): "gray+alpha", (3, False): "RGB", (4, True): "RGBA"}.get(
+        (channels, has_alpha), "multichannel"
+    )
+
+
+def output_format(path: str, *, dtype: str, channels: int, has_alpha: bool, pages: int) -> Format:
+    """The format that `path` names, if it can hold such an image.
+
+    Raises
+    ------
+    ImgtoolError
+        With formats that can.
+    """
+    target, layout = named(path), layout_name(channels, has_alpha)
+    if target.can_hold(dtype, layout, pages):
+        return target
+    others = [other.extensions[0] for other in FORMATS if other.can_hold(dtype, layout, pages)][:2]
+    ways = [" or ".join(others)] if others else []
+    if dtype != "uint8" and target.can_hold("uint8", layout, pages):
+        ways.append("--dtype uint8")
+    if pages > 1 and not target.pages:
+        what = f"{pages} pages"
+    else:
+        what = f"{channels} channels" if layout == "multichannel" else layout
+        what = f"{dtype} {what}"
+    raise ImgtoolError(f"{target.name} cannot hold {what}" + (f"; use {', or '.join(ways)}" if ways else ""))
