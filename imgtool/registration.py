@@ -16,7 +16,7 @@ from .transforms import MODELS, MatrixTransform, warp
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 BINS = 64
-_COARSE_BINS = 16
+_COARSE_BINS = 24
 _LEAST_SIDE = 4
 # The coarsest level is the last one on which the smaller image's longer side has at least this many pixels ...
 _COARSEST_SIDE = 32
