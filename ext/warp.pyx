@@ -15,12 +15,21 @@ ctypedef fused bits:
     unsigned int
     unsigned long long
 
-# Half a pixel and a little more, so that a shift by just half a pixel is inside whatever rounding makes of it.
-cdef double MARGIN = 0.5 + 1e-6
+cdef extern from *:
+    """
+    /* Half a pixel and a little more: a shift by just half a pixel is inside whatever rounding makes of it. */
+    #define MARGIN (0.5 + 1e-6)
+    """
+    const double MARGIN
+
+
+# The widest tile of sample offsets.
+cdef enum:
+    CHUNK = 64
 
 
 cdef inline bint inside(double x, Py_ssize_t size) noexcept nogil:
-    return -MARGIN <= x <= size - 1 + MARGIN
+    return (x >= -MARGIN) & (x <= size - 1 + MARGIN)
 
 
 cdef inline double held(double x, Py_ssize_t size) noexcept nogil:
@@ -151,6 +160,52 @@ def spline_columns(real[:, ::1] image, Py_ssize_t start, Py_ssize_t stop):
                 image[i, c] = pole * (image[i + 1, c] - image[i, c])
 
 
+cdef void sample_chunk(
+    const real *image, Py_ssize_t height, Py_ssize_t width, const double *matrix, const double *x_offsets,
+    const double *y_offsets, double row, double column, int count, real *value, real *along_x, real *along_y
+) noexcept nogil:
+    # Positions first, in a loop that vectorises; what is outside is held on the image and taken back at the end.
+    cdef int k, x0, y0, last_x = <int>width - 2, last_y = <int>height - 2
+    cdef double x, y, inner_x, inner_y
+    cdef real u[CHUNK]
+    cdef real v[CHUNK]
+    cdef real x_scale[CHUNK]
+    cdef real y_scale[CHUNK]
+    cdef int x_first[CHUNK]
+    cdef int y_first[CHUNK]
+    cdef int within[CHUNK]
+    cdef real top, bottom, top_step, bottom_step, w
+    cdef const real *corner
+    for k in range(count):
+        x = column + k + x_offsets[k]
+        y = row + y_offsets[k]
+        inner_x = matrix[0] * x + (matrix[1] * y + matrix[2])
+        inner_y = matrix[3] * x + (matrix[4] * y + matrix[5])
+        within[k] = inside(inner_x, width) & inside(inner_y, height)
+        x, y = held(inner_x, width), held(inner_y, height)
+        x_scale[k] = 1 if x == inner_x else 0
+        y_scale[k] = 1 if y == inner_y else 0
+        x0, y0 = <int>x, <int>y
+        x0 = x0 if x0 < last_x else last_x
+        y0 = y0 if y0 < last_y else last_y
+        u[k], v[k] = <real>(x - x0), <real>(y - y0)
+        x_first[k], y_first[k] = x0, y0
+    for k in range(count):
+        corner = image + y_first[k] * width + x_first[k]
+        top_step = corner[1] - corner[0]
+        bottom_step = corner[width + 1] - corner[width]
+        top = corner[0] + u[k] * top_step
+        bottom = corner[width] + u[k] * bottom_step
+        w = top + v[k] * (bottom - top)
+        if within[k] and w == w:
+            value[k] = w
+            along_x[k] = x_scale[k] * (top_step + v[k] * (bottom_step - top_step))
+            along_y[k] = y_scale[k] * (bottom - top)
+        else:
+            value[k] = NAN
+            along_x[k] = along_y[k] = 0
+
+
 def sample_affine(
     const real[:, ::1] image, const double[:, ::1] matrix, const double[:, :, ::1] offsets, real[:, ::1] value,
     real[:, ::1] along_x, real[:, ::1] along_y, Py_ssize_t start, Py_ssize_t stop
@@ -158,37 +213,19 @@ def sample_affine(
     """Bilinear interpolation and the exact derivatives of the interpolant with respect to the position in `image`.
 
     Sample (row, column) is taken for the output position (column, row) + `offsets`[:, row, column], which repeats like
-    tiles. Outside, and beside a NaN, the value is NaN and the derivatives are 0. `image` is 2x2 pixels or larger.
+    tiles at most 64 columns wide. Outside, and beside a NaN, the value is NaN and the derivatives are 0. `image` is 2x2
+    pixels or larger.
     """
-    cdef Py_ssize_t r, c, x0, y0, i, j, height = image.shape[0], width = image.shape[1], tile = offsets.shape[2]
-    cdef double x, y, inner_x, inner_y, column, row
-    cdef real u, v, top, bottom, top_step, bottom_step, w
+    cdef Py_ssize_t r, c, i, tile = offsets.shape[2], columns = value.shape[1]
     with nogil:
         for r in range(start, stop):
             i = r % offsets.shape[1]
-            j = -1
-            for c in range(value.shape[1]):
-                j = j + 1 if j + 1 < tile else 0
-                column, row = c + offsets[0, i, j], r + offsets[1, i, j]
-                x = matrix[0, 0] * column + (matrix[0, 1] * row + matrix[0, 2])
-                y = matrix[1, 0] * column + (matrix[1, 1] * row + matrix[1, 2])
-                value[r, c] = NAN
-                along_x[r, c] = 0
-                along_y[r, c] = 0
-                if not (inside(x, width) and inside(y, height)):
-                    continue
-                inner_x, inner_y = held(x, width), held(y, height)
-                x0, y0 = min(<Py_ssize_t>inner_x, width - 2), min(<Py_ssize_t>inner_y, height - 2)
-                u, v = <real>(inner_x - x0), <real>(inner_y - y0)
-                top_step = image[y0, x0 + 1] - image[y0, x0]
-                bottom_step = image[y0 + 1, x0 + 1] - image[y0 + 1, x0]
-                top = image[y0, x0] + u * top_step
-                bottom = image[y0 + 1, x0] + u * bottom_step
-                w = top + v * (bottom - top)
-                if w == w:
-                    value[r, c] = w
-                    along_x[r, c] = top_step + v * (bottom_step - top_step) if x == inner_x else 0
-                    along_y[r, c] = bottom - top if y == inner_y else 0
+            c = 0
+            while c < columns:
+                sample_chunk(
+                    &image[0, 0], image.shape[0], image.shape[1], &matrix[0, 0], &offsets[0, i, 0], &offsets[1, i, 0],
+                    r, c, <int>min(tile, columns - c), &value[r, c], &along_x[r, c], &along_y[r, c])
+                c += tile
 
 
 def affine_sums(

@@ -52,7 +52,7 @@ class Objective:
     def __post_init__(self) -> None:
         self.warped, self.along_x, self.along_y, self.derivative = (np.empty_like(self.fixed) for _ in range(4))
         self._slab_rows = max(1, _SLAB_PIXELS // self.fixed.shape[1])
-        self._offsets = JITTER if self.jitter else np.zeros((2, 1, 1))
+        self._offsets = JITTER if self.jitter else np.zeros((2, 1, JITTER.shape[2]))
         if self.jitter:
             sampled = np.empty_like(self.fixed)
             everywhere = 0, len(self.fixed)
