@@ -1,1 +1,128 @@
-"""The command line."""
+"""The command line: a group whose commands load when they are named, and what becomes of errors."""
+
+import os
+import sys
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import click
+
+from .. import __version__
+from ..errors import ImgtoolError
+from .words import HELP, advice, one_line
+
+# Each command is the function of the same name in the module of the same name; its line for help stands here, because
+# importing all modules for their first lines would double the time that help takes.
+_COMMANDS = {
+    "convolve": "Convolve images with a kernel.",
+    "register": "Register moving images to a fixed one.",
+    "warp": "Warp images by a transform that register wrote.",
+}
+
+
+class _LazyGroup(click.Group):
+    """Commands are imported when they are called, and errors end in one line and an exit status."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(_COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in _COMMANDS:
+            return None
+        command: click.Command = getattr(import_module(f".{cmd_name}", __name__), cmd_name)
+        return command
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Commands"):
+            formatter.write_dl(list(_COMMANDS.items()))
+
+    def resolve_command(
+        self, ctx: click.Context, args: list[str]
+    ) -> tuple[str | None, click.Command | None, list[str]]:
+        if args[0] not in _COMMANDS and not args[0].startswith("-") and not ctx.resilient_parsing:
+            ctx.fail(f"there is no command {args[0]!r}; {advice(args[0], _COMMANDS)}")
+        return super().resolve_command(ctx, args)
+
+    def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
+        """Run, and exit with 0 (all done), 1 (something failed), 2 (wrong usage) or 130 (interrupted)."""
+        try:
+            status = super().main(args, prog_name or "imgtool", **{**extra, "standalone_mode": False})
+        except (click.Abort, KeyboardInterrupt):
+            sys.exit(130)
+        except click.ClickException as error:
+            _fail(" ".join(error.format_message().split()).rstrip(".") + _hint(error), error.exit_code)
+        except ImgtoolError as error:
+            _fail(str(error), 1)
+        except OSError as error:
+            _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
+        sys.exit(status or 0)
+
+
+def _hint(error: click.ClickException) -> str:
+    # A bad value says itself what would be a good one.
+    told = isinstance(error, click.BadParameter) and not isinstance(error, click.MissingParameter)
+    if told or not isinstance(error, click.UsageError) or error.ctx is None:
+        return ""
+    return f" (see {error.ctx.command_path} --help)"
+
+
+def _fail(sentence: str, status: int) -> None:
+    click.echo(f"Error: {one_line(sentence)}", err=True)
+    sys.exit(status)
+
+
+def _isa() -> str:
+    try:
+        from .._ext import ISA
+    except ImgtoolError as error:
+        raise click.UsageError(str(error)) from error
+    return ISA
+
+
+def _version(details: bool) -> str:
+    first = f"imgtool {__version__} (isa {_isa()})"
+    if not details:
+        return first
+    from importlib.metadata import version
+    from platform import python_version
+
+    from .._ext import CYTHON_VERSION
+
+    return f"{first}\nPython {python_version()}\nNumPy {version('numpy')}\nCython {CYTHON_VERSION}"
+
+
+@click.group(
+    cls=_LazyGroup,
+    invoke_without_command=True,
+    subcommand_metavar="COMMAND [ARGS]...",
+    context_settings={**HELP, "auto_envvar_prefix": "IMGTOOL"},
+)
+@click.option(
+    "--version", is_flag=True, allow_from_autoenv=False, help="Print the version (with -v, also of what is beneath)."
+)
+@click.option("-v", "--verbose", count=True, show_default=False, help="Say more; the commands take it too.")
+@click.option("-q", "--quiet", count=True, show_default=False, help="Say less; the commands take it too.")
+@click.pass_context
+def cli(ctx: click.Context, version: bool, verbose: int, quiet: int) -> int:
+    """Convolve and register images, fast and correct to the last bit.
+
+    Results go to files and standard output, words to standard error. Exit status: 0 all done, 1 something failed (all
+    else was still done), 2 wrong usage, 130 interrupted. Nothing is read from standard input, and no output is ever
+    left half written.
+
+    Every option can also be set in the environment, as IMGTOOL_COMMAND_OPTION: IMGTOOL_CONVOLVE_BORDER=wrap, for
+    example. IMGTOOL_ISA=base, v3 or v4 chooses the build of the kernels.
+    """
+    if version:
+        click.echo(_version(details=verbose > quiet))
+        ctx.exit()
+    if ctx.invoked_subcommand is None:
+        click.echo(ctx.get_help(), err=True)
+        return 2
+    if os.environ.get("IMGTOOL_ISA"):
+        _isa()  # a wrong value is wrong usage, whatever the command
+    return 0
+
+
+main = cli

@@ -1,0 +1,52 @@
+"""Many items through one function on any executor, each with its result or its error."""
+
+from collections.abc import Callable, Generator, Iterable
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from itertools import islice
+from typing import TypeVar
+
+Item = TypeVar("Item")
+Result = TypeVar("Result")
+
+
+def run(
+    work: Callable[[Item], Result], items: Iterable[Item], executor: Executor, *, window: int
+) -> Generator[tuple[Item, Result | Exception], None, None]:
+    """Yield (item, result of `work`, or the exception it raised) as the items finish.
+
+    Parameters
+    ----------
+    work : callable of one item
+        An exception ends its own item alone; the caller tells a user's fault (`ImgtoolError`) from a bug.
+    items : iterable
+        Taken one by one, as places come free.
+    executor : concurrent.futures.Executor
+        Any: threads, processes, a cluster's.
+    window : int
+        How many items may be submitted and unfinished at once.
+
+    Closing the generator early, or an interrupt, cancels what has not begun.
+
+    Examples
+    --------
+    >>> from concurrent.futures import ThreadPoolExecutor
+    >>> with ThreadPoolExecutor(1) as executor:
+    ...     list(run(lambda n: 6 // n, [3, 0], executor, window=1))
+    [(3, 2), (0, ZeroDivisionError('integer division or modulo by zero'))]
+    """
+    waiting = iter(items)
+    pending: dict[Future[Result], Item] = {}
+    try:
+        while True:
+            for item in islice(waiting, window - len(pending)):
+                pending[executor.submit(work, item)] = item
+            if not pending:
+                return
+            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+                item, error = pending.pop(future), future.exception()
+                if error is not None and not isinstance(error, Exception):
+                    raise error
+                yield item, future.result() if error is None else error
+    finally:
+        for future in pending:
+            future.cancel()

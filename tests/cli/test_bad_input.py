@@ -1,0 +1,138 @@
+"""Bad input of every kind: one sentence that names the file or the option, the exit status, and no trace."""
+
+import json
+import os
+import shlex
+
+import imageio.v3 as iio
+import numpy as np
+import pytest
+
+LONG = "x" * 300
+
+# What is wrong, with {image} in the place of an image that a command reads.
+IMAGES = [
+    ("none.png", "none.png: no such file"),
+    ("folder.png", "folder.png: a directory, not a file"),
+    ("empty.png", "empty.png: the file is empty"),
+    ("cut.png", "cut.png: the PNG file is cut off"),
+    ("cut.jpg", "cut.jpg: the image is damaged or cut off"),
+    ("cut.tif", "cut.tif: "),
+    ("text.png", "text.png: not an image that imgtool can read (a text file)"),
+    ("noise.xyz", "noise.xyz: not an image that imgtool can read"),
+    ("https://example.org/a.png", "https://example.org/a.png: imgtool fetches no URLs"),
+]
+PLACES = [
+    "convolve {image} -k box -o out.png",
+    "register {image} good.png -o out.png -t t.json",
+    "register good.png {image} -o out.png -t t.json",
+    "register good.png other.png --fixed-mask {image} -o out.png",
+    "warp {image} -t identity.json -o out.png",
+]
+CASES = [
+    *((place.format(image=image), 1, said) for image, said in IMAGES for place in PLACES),
+    # Outputs
+    ("convolve good.png -k box -o plain/out.png", 1, "plain/out.png: there is no folder plain; make it first"),
+    ("convolve good.png -k box -O plain/out", 1, "plain/out: the folder cannot be made (Not a directory)"),
+    ("convolve good.png -k box -o none/out.png", 1, "none/out.png: there is no folder none; make it first"),
+    ("register good.png other.png -t none/t.json", 1, "none/t.json: there is no folder none; make it first"),
+    (f"convolve good.png -k box -o {LONG}.png", 1, f"{LONG}.png: cannot be written (File name too long)"),
+    (f"convolve good.png -k box -O {LONG}", 1, f"{LONG}/good.png: cannot be written (File name too long)"),
+    ("convolve good.png -k box -o folder.png", 1, "folder.png: is a folder; name a file, or use -O"),
+    ("convolve good.png -k box -o other.png", 1, "other.png: exists already; use --exists overwrite"),
+    ("register good.png other.png -o out.png -t identity.json", 1, "identity.json: exists already; use --exists"),
+    ("warp good.png -t identity.json -o other.png", 1, "other.png: exists already; use --exists overwrite"),
+    ("convolve good.png -k box -o out.xyz", 1, "out.xyz: .xyz files are not written; use one of .png"),
+    ("convolve good.png -k box -o out", 1, "out: the name has no extension"),
+    ("convolve good.png -k box --dtype float32 -o out.jpg", 1, "out.jpg: JPEG cannot hold float32 gray; use "),
+    ("convolve good.png -k box -o good.png", 2, "good.png is an input as well; choose another name"),
+    # Images that cannot be registered
+    *(
+        (f"register {pair} -o out.png -t t.json", 1, said)
+        for pair, said in [
+            ("dot.png good.png", "good.png onto dot.png: fixed "),
+            ("good.png dot.png", "dot.png onto good.png: moving "),
+            ("flat.png good.png", "good.png onto flat.png: fixed "),
+            ("good.png flat.png", "flat.png onto good.png: moving "),
+        ]
+    ),
+    ("register nan.npy good.png -o out.png", 1, "good.png onto nan.npy: fixed "),
+    ("register good.png nan.npy -o out.npy", 1, "nan.npy onto good.png: moving "),
+    ("register good.png other.png --fixed-mask dot.png -o out.png", 1, "other.png onto good.png: fixed_mask "),
+    # Transforms
+    ("warp good.png -t none.json -o out.png", 1, "none.json: no such file"),
+    ("warp good.png -t good.png -o out.png", 1, "good.png: "),
+    ("warp dot.png -t identity.json -o out.png", 1, "dot.png: is 1x1 pixels, but the transform is for 20x24; --force"),
+    # Kernels
+    ("convolve good.png -k '0 0; 0 0' --normalize -o out.png", 2, "'--normalize': kernel '0 0; 0 0' sums to 0"),
+    ("convolve good.png -k laplacian --normalize -o out.png", 2, "'--normalize': kernel 'laplacian' sums to 0"),
+    ("convolve good.png -k '1 2; 3' -o out.png", 2, "'--kernel': kernel '1 2; 3': row 2 is 1 long where row 1 is 2"),
+    ("convolve good.png -k '1 x' -o out.png", 2, "'--kernel': kernel '1 x': row 1, column 2 is 'x', not a number"),
+    ("convolve good.png -k '1 nan' -o out.png", 2, "'--kernel': kernel '1 nan': row 1, column 2 is not finite"),
+    ("convolve good.png -k '' -o out.png", 2, "'--kernel': kernel '': has no numbers in it"),
+    ("convolve good.png -k gausian:2 -o out.png", 2, "there is no kernel named 'gausian'; did you mean gaussian?"),
+    ("convolve good.png -k gaussian:sigma=x -o out.png", 2, "kernel gaussian: sigma must be a number above 0, not 'x'"),
+    ("convolve good.png -k @none.txt -o out.png", 2, "'--kernel': none.txt: no such kernel file"),
+    ("convolve good.png -k @ragged.txt -o out.png", 2, "'--kernel': ragged.txt: row 2 is 1 long where row 1 is 2"),
+    ("convolve good.png -k @good.png -o out.png", 2, "'--kernel': good.png: a kernel file must be one of .txt"),
+    ("convolve good.png -k box:9999 -o out.png", 2, "kernel box: 99980001 numbers are more than the limit of 1048576"),
+]
+
+
+@pytest.fixture
+def zoo(tmp_path):
+    """A folder of good files and bad ones."""
+    y, x = np.indices((24, 20))
+    good = (np.sin(x / 3) * 60 + np.cos(y / 4) * 60 + 128).astype(np.uint8)
+    encoded = {ext: iio.imwrite("<bytes>", good, extension=f".{ext}") for ext in ("png", "jpg", "tif")}
+    identity = {
+        "format": "imgtool-transform", "version": 1, "model": "affine", "matrix": np.eye(3).tolist(),
+        "fixed_shape": [24, 20], "moving_shape": [24, 20],
+    }  # fmt: skip
+    contents = {
+        "good.png": encoded["png"],
+        "other.png": iio.imwrite("<bytes>", np.roll(good, 1, axis=1), extension=".png"),
+        "empty.png": b"",
+        "cut.png": encoded["png"][:-40],
+        "cut.jpg": encoded["jpg"][:-100],
+        "cut.tif": encoded["tif"][:-100],
+        "text.png": b"To be, or not to be\n",
+        "noise.xyz": bytes(range(256)),
+        "dot.png": iio.imwrite("<bytes>", good[:1, :1], extension=".png"),
+        "flat.png": iio.imwrite("<bytes>", np.full_like(good, 7), extension=".png"),
+        "plain": b"",
+        "ragged.txt": b"1 2\n3\n",
+        "identity.json": json.dumps(identity).encode(),
+    }
+    for name, content in contents.items():
+        (tmp_path / name).write_bytes(content)
+    np.save(tmp_path / "nan.npy", np.full(good.shape, np.nan))
+    (tmp_path / "folder.png").mkdir()
+    return tmp_path
+
+
+def snapshot(folder):
+    return sorted((entry.name, entry.stat().st_mtime_ns, entry.stat().st_size) for entry in os.scandir(folder))
+
+
+@pytest.mark.parametrize(("line", "status", "said"), CASES, ids=[line.replace(LONG, "xxx") for line, _, _ in CASES])
+def test_bad_input_is_one_sentence_and_nothing_is_left_behind(call, zoo, line, status, said):
+    before = snapshot(zoo)
+    result = call(*shlex.split(line))
+    assert (result.exit_code, result.stdout) == (status, "")
+    assert result.stderr.startswith("Error: ")
+    assert result.stderr.count("\n") == 1
+    assert said in result.stderr
+    assert snapshot(zoo) == before
+
+
+@pytest.mark.usefixtures("zoo")
+@pytest.mark.parametrize(
+    "line", [PLACES[0].format(image=image) for image, _ in IMAGES] + [PLACES[2].format(image="cut.jpg")]
+)
+def test_as_a_process_too_bad_images_make_one_line(finish, line):
+    # Decoders and the interpreter write past Python's own streams.
+    status, out, err = finish(*shlex.split(line))
+    assert (status, out) == (1, "")
+    assert err.startswith("Error: ")
+    assert err.count("\n") == 1
