@@ -57,18 +57,22 @@ def intensity_range(values: Array, name: str) -> Range:
         stride += 1
     sample = flat[:: max(stride, 1)]
     sample = sample[np.isfinite(sample)]
-    low, high = np.percentile(sample, PERCENTILES) if sample.size else (0.0, 0.0)
+    # Numbers near the largest of their type overflow in the percentiles; their range is refused below.
+    with np.errstate(over="ignore", invalid="ignore"):
+        low, high = (float(p) for p in np.percentile(sample, PERCENTILES)) if sample.size else (0.0, 0.0)
     if low == high:
         finite = flat[np.isfinite(flat)]
         if not finite.size:
             raise ImgtoolError(f"{name} has no finite pixel to compare; check its values and its mask")
-        low, high = finite.min(), finite.max()
+        low, high = float(finite.min()), float(finite.max())
     # A range so narrow that bins per intensity overflow is a constant image, too.
-    if not float(high) - float(low) > 1e-300:
+    if high - low <= 1e-300:
         raise ImgtoolError(
-            f"{name} is constant (every pixel is {float(low):g}); mutual information needs two intensities or more"
+            f"{name} is constant (every pixel is {low:g}); mutual information needs two intensities or more"
         )
-    return Range(float(low), float(high))
+    if not np.isfinite(high - low):
+        raise ImgtoolError(f"{name} has pixels as large as the largest float64 number; scale it down first")
+    return Range(low, high)
 
 
 def to_bins(values: Array, limits: Range, onto: tuple[float, float], threads: int) -> Array:

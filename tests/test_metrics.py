@@ -1,5 +1,6 @@
 """NMI and its gradient."""
 
+import doctest
 import math
 
 import numpy as np
@@ -241,6 +242,7 @@ def test_the_range_ignores_hot_pixels_and_falls_back_to_all_values_of_a_sparse_i
         ((np.zeros((0, 3)), np.zeros((0, 3))), "no pixels"),
         ((np.array([1, 2, np.nan, np.nan]), np.array([np.nan, np.nan, 1, 2])), "no pixel in common"),
         ((["a"], ["b"]), "fixed must hold numbers"),
+        ((np.array([-1.7e308, 1.7e308] * 9), np.arange(18)), "fixed has pixels as large as the largest"),
     ],
 )
 def test_images_that_cannot_be_compared_are_refused_in_a_sentence(arguments, words):
@@ -268,3 +270,9 @@ def test_options_that_make_no_sense_are_refused_in_a_sentence(keywords, words):
 def test_a_gradient_field_of_another_shape_is_refused(shape):
     with pytest.raises(ImgtoolError, match="warped_gradient has shape"):
         nmi_gradient(np.eye(5), np.eye(5), np.zeros(shape))
+
+
+def test_the_examples_in_the_docstrings_run():
+    results = doctest.testmod(metrics)
+    assert results.attempted > 0
+    assert results.failed == 0

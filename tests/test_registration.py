@@ -1,5 +1,6 @@
 """Registration: known warps of real images are found, whatever the form the images come in."""
 
+import doctest
 import json
 from pathlib import Path
 
@@ -8,7 +9,7 @@ import pytest
 from PIL import Image
 from scipy import ndimage
 
-from imgtool import ImgtoolError, _optimise, _pyramid, register
+from imgtool import ImgtoolError, _optimise, _pyramid, register, registration
 from imgtool._objective import Frame
 from imgtool.registration import _Level, _unit_plane
 from imgtool.transforms import MODELS, MatrixTransform, warp
@@ -376,3 +377,9 @@ def test_the_optimiser_does_not_leave_the_domain_of_the_function():
 
     best = _optimise.maximise(fenced, np.array([0.0]), first_step=1.0, longest_step=9.0, tolerance=1e-4, iterations=50)
     assert 1.9 < best.parameters[0] < 2
+
+
+def test_the_examples_in_the_docstrings_run():
+    results = doctest.testmod(registration)
+    assert results.attempted > 0
+    assert results.failed == 0

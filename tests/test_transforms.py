@@ -1,5 +1,6 @@
 """Transforms and warping."""
 
+import doctest
 import json
 
 import numpy as np
@@ -8,7 +9,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from imgtool import ImgtoolError
+from imgtool import ImgtoolError, transforms
 from imgtool.transforms import INTERPOLATIONS, MatrixTransform, warp
 
 TURN = [[0.9, -0.3, 4.25], [0.35, 1.05, -3.5], [0, 0, 1]]
@@ -245,3 +246,9 @@ def test_the_smallest_images_can_be_warped(rng, size, interpolation):
 def test_wrong_arguments_are_refused_in_a_sentence(image, keywords, words):
     with pytest.raises(ImgtoolError, match=words):
         warp(image, transform(TURN, (5, 6)), **keywords)
+
+
+def test_the_examples_in_the_docstrings_run():
+    results = doctest.testmod(transforms)
+    assert results.attempted > 0
+    assert results.failed == 0
