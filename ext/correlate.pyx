@@ -316,7 +316,7 @@ cdef class Correlation:
     def slab(self, source, out, planes, Py_ssize_t begin, Py_ssize_t end):
         """Rows [begin, end) of `out`; returns how many values were saturated.
 
-        source, out: rows x columns x channels of any real type but float16, source not empty, out C-contiguous. planes:
+        source, out: rows x columns (x channels) of any real type but float16, source not empty, out C-contiguous. planes:
         None for a kernel of one plane, or for each of its planes the offset in bytes from `source` to the plane under it,
         OUTSIDE_PLANE for one beyond the image.
         """

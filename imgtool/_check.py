@@ -39,7 +39,8 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     size = math.prod(shape) * dtype.itemsize
     if size < 1 << 20:
         return np.empty(shape, dtype)
-    return np.frombuffer(_ext.Block(size), dtype).reshape(shape)
+    array: Array = np.frombuffer(memoryview(_ext.Block(size)), dtype).reshape(shape)
+    return array
 
 
 def rounded_to(values: Array, dtype: npt.DTypeLike) -> Array:
