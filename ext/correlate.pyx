@@ -12,8 +12,8 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from border cimport border_index
-from pixels cimport (Source, Store, choose_load, choose_store, load_segment, open_goal, open_source, real, smaller,
-                     wide)
+from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source, real,
+                     smaller, wide)
 
 cdef extern from *:
     const Py_ssize_t PY_SSIZE_T_MIN
@@ -40,7 +40,7 @@ cdef struct Task:
     int border
     Py_ssize_t begin, end  # rows of the output
     Py_ssize_t top, left  # how far the kernel reaches up and left of an output pixel's place in the source
-    Py_ssize_t columns  # of the output
+    Py_ssize_t first, columns, pitch  # of the output: those to work on, and all of a row
     Py_ssize_t depth, height, width  # of the kernel
 
 
@@ -67,7 +67,7 @@ cdef void unpremultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, re
         values += channels
 
 
-cdef void block(real **rows, const real *kernel, Py_ssize_t height, Py_ssize_t width, Py_ssize_t step, Py_ssize_t x,
+cdef void block(const real **rows, const real *kernel, Py_ssize_t height, Py_ssize_t width, Py_ssize_t step, Py_ssize_t x,
                 const real *start, Py_ssize_t start_stride, real *out, Py_ssize_t out_stride,
                 const vector *_) noexcept nogil:
     """Add the correlation of BLOCK_ROWS rows of COLUMNS vectors at `x` to `start`, giving `out`.
@@ -137,43 +137,49 @@ cdef void filter_row(const real *row, const real *taps, Py_ssize_t count, Py_ssi
 
 cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize_t *planes, const real *kernel,
                           const real *across, const real *outside, real bias, real alpha_one, real kernel_sum, char *out,
-                          Py_ssize_t out_itemsize, bint in_place, Store store, const vector *_) except -1 nogil:
-    """Rows [begin, end) of the output; returns how many values were saturated.
+                          Py_ssize_t out_itemsize, bint bare, bint in_place, Store store,
+                          const vector *_) except -1 nogil:
+    """Rows [begin, end) of `columns` columns of the output; returns how many values were saturated.
 
     `planes` holds for each plane of the kernel the offset in bytes of the source plane under it, OUTSIDE for one beyond
-    the image. `across`, if not NULL, are `task.width` taps that filter each row, and `kernel` has one column then. With
-    `in_place` the output is of the accumulator's type: full blocks are written where they belong.
+    the image. `across`, if not NULL, are `task.width` taps that filter each row, and `kernel` has one column then. `bare`:
+    the source is of the accumulator's type, contiguous, and holds every column in reach; its rows are used where they lie.
+    `in_place`: the output is of the accumulator's type; full blocks are written where they belong.
     """
     cdef Py_ssize_t begin = task.begin, end = task.end, depth = task.depth, height = task.height
     cdef Py_ssize_t width = task.width if across == NULL else 1  # of the kernel on the ring's rows
     cdef Py_ssize_t channels = source.channels, row_values = task.columns * channels
     cdef Py_ssize_t tile_width = COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
     cdef Py_ssize_t padded = (row_values + 2 * tile_width - 1) // (2 * tile_width) * 2 * tile_width
-    cdef Py_ssize_t reach = padded + (task.width - 1) * channels
-    cdef Py_ssize_t ring_rows = height + BLOCK_ROWS - 1, pitch = reach if across == NULL else padded
+    cdef Py_ssize_t reach = task.columns + task.width - 1, reach_values = padded + (task.width - 1) * channels
+    cdef Py_ssize_t ring_rows = height + BLOCK_ROWS - 1
+    cdef Py_ssize_t slot_values = padded if across != NULL else 0 if bare else reach_values
     cdef Py_ssize_t tile_size = BLOCK_ROWS * tile_width
     # A kernel of several planes sums them in accumulators for the whole slab; one plane needs only the tile.
     cdef Py_ssize_t sums_rows = end - begin + BLOCK_ROWS if depth > 1 else 0
-    cdef Py_ssize_t values = ring_rows * pitch + 2 * tile_size + reach + sums_rows * padded
+    cdef Py_ssize_t values = ring_rows * slot_values + 2 * tile_size + reach_values + sums_rows * padded
     cdef Py_ssize_t scratch = (values * sizeof(real) + 15) // 16 * 16
-    cdef real *ring = <real *>calloc(scratch + ring_rows * sizeof(real *), 1)
+    cdef real *ring = <real *>calloc(scratch + 2 * ring_rows * sizeof(real *), 1)
     cdef real *offsets
     cdef real *tile
     cdef real *line
-    cdef real *slot
     cdef real *sums
     cdef real *goal
     cdef const real *start
-    cdef real **rows
+    cdef const real **slots
+    cdef const real **rows
     cdef Source plane
-    cdef Py_ssize_t t, group, strip, x, y, r, count, loaded, start_stride, goal_stride, saturated = 0
+    cdef Py_ssize_t t, group, strip, x, y, r, at, count, loaded, start_stride, goal_stride, saturated = 0
     if ring == NULL:
         raise MemoryError()
-    offsets = ring + ring_rows * pitch
+    offsets = ring + ring_rows * slot_values
     tile = offsets + tile_size
     line = tile + tile_size
-    sums = line + reach
-    rows = <real **>(<char *>ring + scratch)
+    sums = line + reach_values
+    slots = <const real **>(<char *>ring + scratch)
+    rows = slots + ring_rows
+    for r in range(ring_rows):
+        slots[r] = line  # the last group's rows beyond the image are read, and their sums thrown away
     if alpha_one == 0:
         for x in range(tile_size):
             offsets[x] = bias
@@ -187,17 +193,23 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
         for group in range((end - begin + BLOCK_ROWS - 1) // BLOCK_ROWS):
             y = begin + group * BLOCK_ROWS
             while loaded < smaller(y + ring_rows, end + height - 1):
-                slot = ring + (loaded - begin) % ring_rows * pitch
-                goal = slot if across == NULL else line
-                load_segment(&plane, loaded - task.top, -task.left, task.columns + task.width - 1, task.border, outside,
-                             goal)
-                if alpha_one != 0:
-                    premultiply(goal, task.columns + task.width - 1, channels, alpha_one)
+                r = (loaded - begin) % ring_rows
+                goal = line if across != NULL or bare else ring + r * slot_values
+                at = border_index(loaded - task.top, plane.height, task.border) if bare else -1
+                if at >= 0:
+                    slots[r] = <const real *>(plane.data + at * plane.row_stride) + (task.first - task.left) * channels
+                else:
+                    load_segment(&plane, loaded - task.top, task.first - task.left, reach, task.border, outside, goal)
+                    if alpha_one != 0:
+                        premultiply(goal, reach, channels, alpha_one)
+                    slots[r] = goal
                 if across != NULL:
-                    filter_row(line, across, task.width, channels, padded, slot, _)
+                    goal = ring + r * slot_values
+                    filter_row(slots[r], across, task.width, channels, padded, goal, _)
+                    slots[r] = goal
                 loaded += 1
             for r in range(ring_rows):
-                rows[r] = ring + (y - begin + r) % ring_rows * pitch
+                rows[r] = slots[(y - begin + r) % ring_rows]
             for strip in range((row_values + tile_width - 1) // tile_width):
                 x = strip * tile_width
                 start, start_stride = offsets, tile_width
@@ -207,7 +219,8 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
                 if t < depth - 1:
                     goal, goal_stride = sums + (y - begin) * padded + x, padded
                 elif in_place and x + tile_width <= row_values and y + BLOCK_ROWS <= end:
-                    goal, goal_stride = <real *>out + y * row_values + x, row_values
+                    goal = <real *>out + (y * task.pitch + task.first) * channels + x
+                    goal_stride = task.pitch * channels
                 block(rows, kernel + t * height * width, height, width, channels, x, start, start_stride,
                       goal, goal_stride, _)
                 if goal == tile:
@@ -216,9 +229,35 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
                         if alpha_one != 0:
                             unpremultiply(tile + r * tile_width, count // channels, channels, alpha_one, kernel_sum,
                                           bias)
-                        saturated += store(tile + r * tile_width, count,
-                                           out + ((y + r) * row_values + x) * out_itemsize, 1)
+                        saturated += store(
+                            tile + r * tile_width, count,
+                            out + (((y + r) * task.pitch + task.first) * channels + x) * out_itemsize, 1)
     free(ring)
+    return saturated
+
+
+cdef Py_ssize_t correlate_panels(const Source *source, Task task, const Py_ssize_t *planes, const real *kernel,
+                                 const real *across, const real *outside, real bias, real alpha_one, real kernel_sum,
+                                 char *out, Py_ssize_t out_itemsize, bint same_type, bint in_place, Store store,
+                                 const vector *_) except -1 nogil:
+    """All columns: those whose reach lies inside a fitting source without a copy, the others beside them."""
+    cdef Py_ssize_t channels = source.channels, columns = task.columns, saturated = 0, i
+    cdef Py_ssize_t step = 2 * COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
+    cdef Py_ssize_t edges[4]
+    cdef bint fits = (same_type and alpha_one == 0 and source.channel_stride == sizeof(real)
+                      and source.pixel_stride == channels * source.channel_stride)
+    edges[0], edges[1], edges[2], edges[3] = 0, larger(task.left, 0), 0, columns
+    edges[2] = smaller(columns, source.width - (task.width - 1 - task.left))
+    if step % channels == 0:  # whole blocks of whole pixels
+        step //= channels
+    edges[2] = edges[1] + larger(edges[2] - edges[1], 0) // step * step
+    if not fits or edges[2] - edges[1] < 4 * step:
+        edges[1] = edges[2] = columns
+    for i in range(3):
+        task.first, task.columns = edges[i], edges[i + 1] - edges[i]
+        if task.columns > 0:
+            saturated += correlate(source, &task, planes, kernel, across, outside, bias, alpha_one, kernel_sum, out,
+                                   out_itemsize, i == 1, in_place, store, _)
     return saturated
 
 
@@ -277,7 +316,7 @@ cdef class Correlation:
     def slab(self, source, out, planes, Py_ssize_t begin, Py_ssize_t end):
         """Rows [begin, end) of `out`; returns how many values were saturated.
 
-        source, out: rows x columns x channels of any real type but float16, source not empty, out C-contiguous. planes:
+        source, out: rows x columns (x channels) of any real type but float16, source not empty, out C-contiguous. planes:
         None for a kernel of one plane, or for each of its planes the offset in bytes from `source` to the plane under it,
         OUTSIDE_PLANE for one beyond the image.
         """
@@ -309,7 +348,7 @@ cdef correlate_slab(Correlation self, const real *taps, source, out, planes, Py_
     cdef Py_buffer pixels, result
     cdef Source plane
     cdef Store store
-    cdef bint in_place
+    cdef bint same_type, in_place
     cdef Py_ssize_t channel, here = 0, saturated
     cdef const Py_ssize_t[::1] offsets
     cdef const Py_ssize_t *places = &here
@@ -326,9 +365,10 @@ cdef correlate_slab(Correlation self, const real *taps, source, out, planes, Py_
         try:
             if not 0 <= begin <= end <= result.shape[0]:
                 raise ValueError("out has no such rows")
-            task.begin, task.end, task.columns = begin, end, result.shape[1]
+            task.begin, task.end, task.columns, task.pitch = begin, end, result.shape[1], result.shape[1]
             plane.load = choose_load(&pixels, taps)
             store = choose_store(&result, taps)
+            same_type = (real is float and pixels.format[0] == c"f") or (real is double and pixels.format[0] == c"d")
             in_place = self.alpha_one == 0 and (
                 (real is float and result.format[0] == c"f") or (real is double and result.format[0] == c"d"))
             outside = <real *>malloc(plane.channels * sizeof(real))
@@ -347,9 +387,10 @@ cdef correlate_slab(Correlation self, const real *taps, source, out, planes, Py_
                 else:
                     bias = <real><double>self.bias
                 with nogil:
-                    saturated = correlate(&plane, &task, places, taps, across, outside, bias, <real>self.alpha_one,
-                                          sum_of_ones(taps, self.in_kernel, across, task.width), <char *>result.buf,
-                                          result.itemsize, in_place, store, _)
+                    saturated = correlate_panels(&plane, task, places, taps, across, outside, bias,
+                                                 <real>self.alpha_one,
+                                                 sum_of_ones(taps, self.in_kernel, across, task.width),
+                                                 <char *>result.buf, result.itemsize, same_type, in_place, store, _)
                 return saturated
             finally:
                 free(outside)

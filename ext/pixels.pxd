@@ -79,6 +79,9 @@ cdef inline void load_segment(const Source *source, Py_ssize_t y, Py_ssize_t x, 
         if at < 0:
             for c in range(channels):
                 row[place * channels + c] = outside[c]
+        elif first <= at - x < last:
+            for c in range(channels):
+                row[place * channels + c] = row[(at - x) * channels + c]
         else:
             source.load(line + at * source.pixel_stride, 1, channels, source.pixel_stride, source.channel_stride,
                         row + place * channels)
@@ -166,21 +169,23 @@ cdef inline Store choose_store(const Py_buffer *view, const real *_) except NULL
 
 
 cdef inline int open_source(object source, Py_buffer *view, Source *plane) except -1:
-    """Describe an array of rows x columns x channels, any strides; the caller releases the view."""
+    """Describe an array of rows x columns (x channels), any strides; the caller releases the view."""
     PyObject_GetBuffer(source, view, PyBUF_FORMAT | PyBUF_STRIDES)
-    if view.ndim != 3:
+    if view.ndim != 2 and view.ndim != 3:
         PyBuffer_Release(view)
-        raise ValueError("source must be rows x columns x channels")
+        raise ValueError("source must be rows x columns (x channels)")
     plane.data = <const char *>view.buf
-    plane.height, plane.width, plane.channels = view.shape[0], view.shape[1], view.shape[2]
-    plane.row_stride, plane.pixel_stride, plane.channel_stride = view.strides[0], view.strides[1], view.strides[2]
+    plane.height, plane.width = view.shape[0], view.shape[1]
+    plane.row_stride, plane.pixel_stride = view.strides[0], view.strides[1]
+    plane.channels = view.shape[2] if view.ndim == 3 else 1
+    plane.channel_stride = view.strides[2] if view.ndim == 3 else view.itemsize
     return 0
 
 
 cdef inline int open_goal(object out, Py_buffer *view, const Source *plane) except -1:
     """Open a C-contiguous array of as many channels as the source has."""
     PyObject_GetBuffer(out, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-    if view.ndim != 3 or view.shape[2] != plane.channels:
+    if view.ndim != 2 and view.ndim != 3 or (view.shape[2] if view.ndim == 3 else 1) != plane.channels:
         PyBuffer_Release(view)
-        raise ValueError("out must be rows x columns x the channels of source")
+        raise ValueError("out must be rows x columns (x the channels of source)")
     return 0

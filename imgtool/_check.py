@@ -1,11 +1,13 @@
 """The boundary: what callers pass is checked and brought to a plain form here, and believed everywhere below."""
 
+import math
 import os
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
+from . import _ext
 from .errors import ImgtoolError
 
 Array = npt.NDArray[Any]
@@ -33,6 +35,15 @@ def thread_count(threads: int | None) -> int:
     if isinstance(threads, bool) or int(threads) != threads or threads < 1:
         raise ImgtoolError(f"threads must be a whole number of at least 1, not {threads!r}")
     return int(threads)
+
+
+def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """An array for a result, its values undefined; a large one lies in memory that is used again."""
+    size = math.prod(shape) * dtype.itemsize
+    if size < 1 << 20:
+        return np.empty(shape, dtype)
+    array: Array = np.frombuffer(memoryview(_ext.Block(size)), dtype).reshape(shape)
+    return array
 
 
 def rounded_to(values: Array, dtype: npt.DTypeLike) -> Array:

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _ext
-from ._check import Array
+from ._check import Array, empty
 from ._slabs import run_slabs
 from .errors import ImgtoolError
 
@@ -100,8 +100,9 @@ class Plan:
         if self.method == "fft":
             # Four transforms of n points each way at 8.5 n log4(n) and a product, for two tiles of real values.
             step = (self.tile - self.taps.shape[0] + 1) * (self.tile - self.taps.shape[1] + 1)
-            return values / step * self.tile**2 * (2 * 8.5 * (self.tile.bit_length() - 1) / 2 + 3)
-        taps = self.taps.size if self.factors is None else sum(factor.size for factor in self.factors)
+            doublings = self.tile.bit_length() - 1
+            return float(values / step * self.tile**2 * (8.5 * doublings + 3))
+        taps = self.taps.size if self.factors is None else self.factors[0].size + self.factors[1].size
         return 2.0 * taps * values
 
     def memory(self, shape: tuple[int, ...], channels: int) -> int:
@@ -109,8 +110,8 @@ class Plan:
         itemsize = {"f4": 4, "f8": 8, "i8": 16}[self.accumulator]
         if self.method == "fft":
             return 4 * self.tile**2 * itemsize
-        rows = (1, *self.taps.shape)[-2] + 5
-        return rows * (shape[-1] + self.taps.shape[-1] + 128) * channels * itemsize
+        height, width = (1, *self.taps.shape)[-2:]
+        return int((height + 5) * (shape[-1] + width + 128) * channels * itemsize)
 
     @cached_property
     def ready(self) -> _ext.Correlation:
@@ -163,9 +164,9 @@ def _accumulator(request: Request, weight: float, roundings: float) -> str:
     """The fastest type in which a sum is exact, or for fractions near enough.
 
     weight: the kernel's sum of magnitudes. roundings: the sum over all roundings of the share of the weight that had
-    been summed by then. Before an integer result of a fractional kernel is rounded it differs from the exact sum by less
-    than 1e-3: each rounding of a float32 sum errs by at most 2**-24 of the partial sum (Higham 2002, sec. 3.1), and so
-    do the kernel's weights and, without fused multiply-add, the products.
+    been summed by then. Before an integer result of a fractional kernel is rounded it differs from the exact sum by
+    less than 1e-3: each rounding of a float32 sum errs by at most 2**-24 of the partial sum (Higham 2002, sec. 3.1),
+    and so do the kernel's weights and, without fused multiply-add, the products.
     """
     if request.source.kind == "f":
         return "f4" if request.source == request.target == np.float32 else "f8"
@@ -261,7 +262,7 @@ def correlate(source: Array, found: Plan, shape: tuple[int, ...], threads: int) 
 
     Returns the result and how many of its values were saturated.
     """
-    result = np.empty((*shape, source.shape[-1]), found.request.target)
+    result = empty((*shape, source.shape[-1]), found.request.target)
     if result.size == 0:
         return result, 0
     if len(shape) <= 2:
@@ -273,12 +274,14 @@ def correlate(source: Array, found: Plan, shape: tuple[int, ...], threads: int) 
 
 def _by_rows(source: Array, found: Plan, result: Array, threads: int) -> int:
     height, width, channels = result.shape
-    slab_rows = max(int(_SLAB_NANOSECONDS / (found.nanoseconds * width * channels)), 4 * (*found.taps.shape, 1)[-2], 1)
-    slab_rows = -(-slab_rows // 15) * 15  # whole blocks of 3 or 5 rows
-    ready = found.ready
-    if height <= slab_rows:
-        return ready.slab(source, result, None, 0, height)
-    return sum(run_slabs(lambda begin, end: ready.slab(source, result, None, begin, end), height, slab_rows, threads))
+    ready, at_once = found.ready, slab_rows(found, width * channels)
+    return sum(run_slabs(lambda begin, end: ready.slab(source, result, None, begin, end), height, at_once, threads))
+
+
+def slab_rows(found: Plan, values: int) -> int:
+    """Rows of so many values that are worth a thread's while: whole blocks of 3 or 5 rows."""
+    rows = max(int(_SLAB_NANOSECONDS / (found.nanoseconds * values)), 4 * int((1, *found.taps.shape)[-2]))
+    return -(-rows // 15) * 15
 
 
 def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
@@ -310,7 +313,8 @@ def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
         saturated, poor = saturated + sum(number for number, _ in redone), [p for _, rest in redone for p in rest]
     if poor:
         direct = _direct(replace(request, method="direct"), found.taps)
-        tiles = [tile for pair in poor for tile in _ext.tiles_in_pair(spectrum, *result.shape, pair)]
+        rows, columns, channels = result.shape
+        tiles = [tile for pair in poor for tile in _ext.tiles_in_pair(spectrum, rows, columns, channels, pair)]
 
         def patches(begin: int, end: int) -> int:
             number = 0

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _colour, _composed, _correlate
+from . import _colour, _composed, _correlate, _ext
 from ._check import Array, as_array, rounded_to, thread_count
 from ._colour import check_linear
 from ._options import BORDERS, SHAPES, Options, check_options, check_types, placed, scaled, sums_to_zero, target_of
@@ -100,10 +100,26 @@ def convolve(
     >>> convolve(np.array([1.0, np.nan, 5.0]), [1, 1, 1], nan="ignore", normalize=True)
     array([1., 3., 5.])
     """
+    # A small image takes less time than finding out what to do with it: that is remembered.
+    key = None
+    if type(image) is np.ndarray and type(kernel) is np.ndarray and channel_axis is mask is anchor is None:
+        options = (border, cval, correlate, dtype, shape, scale, bias, normalize, nan, method)
+        key = (kernel.tobytes(), kernel.dtype, kernel.shape, image.dtype, image.shape, options)
+        try:
+            known = _small.get(key)
+        except TypeError:  # an option that cannot be hashed is a wrong one, refused below
+            known = key = None
+        if known is not None and (threads is None or thread_count(threads)):
+            correlation, rows, result = known[0], known[1][0], np.empty(*known[1:])
+            correlation.slab(image, result, None, 0, rows)
+            return result
     request = Options(
         border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, nan, method, thread_count(threads)
     )
-    return _apply(image, (kernel,), request, mask, channel_axis, False, False, "magnitude")[0]
+    result, _ = _apply(image, (kernel,), request, mask, channel_axis, False, False, "magnitude")
+    if key is not None:
+        _remember(key, np.asarray(image), np.asarray(kernel), request, result)
+    return result
 
 
 def apply_kernel(
@@ -250,6 +266,31 @@ def explain(
         "flops": found.flops(count) * len(taps),
         "memory": found.memory(size, values.shape[-1]) + copies * count * (4 if target == np.float32 else 8),
     }
+
+
+# What to do with a small image, by everything that decides about it: the kernel, the shape and type of its result.
+_small: dict[Any, tuple[_ext.Correlation, tuple[int, ...], np.dtype[Any]]] = {}
+
+
+def _remember(key: Any, image: Array, kernel: Array, options: Options, result: Array) -> None:
+    """Keep the plan for a real image of two axes that is filtered in one piece."""
+    types = {image.dtype.kind, result.dtype.kind} | {kernel.dtype.kind}
+    plain = types <= set("iuf") and np.float16 not in (image.dtype, result.dtype) and image.dtype.isnative
+    if not plain or image.ndim != 2 or not result.size or options.nan != "propagate":
+        return
+    if BORDERS[options.border] == "renormalize":
+        return
+    found, _ = _planned(kernel, image[..., np.newaxis], result.dtype, options, False)
+    if found.method != "fft" and _correlate.slab_rows(found, result.shape[1]) >= result.shape[0]:
+        if len(_small) >= 64:
+            _small.clear()
+        _small[key] = (found.ready, result.shape, result.dtype)
+
+
+def forget() -> None:
+    """Drop all plans that are kept for the next image like the last one."""
+    _small.clear()
+    _cached_plan.cache_clear()
 
 
 def _apply(

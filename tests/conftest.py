@@ -17,9 +17,9 @@ def isa(request, monkeypatch):
         for name in names:
             monkeypatch.setattr(_ext, name, getattr(build, name))
     # Plans hold objects of the build that made them.
-    filters._cached_plan.cache_clear()
+    filters.forget()
     yield request.param
-    filters._cached_plan.cache_clear()
+    filters.forget()
 
 
 @pytest.fixture(scope="session")

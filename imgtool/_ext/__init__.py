@@ -8,6 +8,7 @@ from importlib import import_module
 
 from ..errors import ImgtoolError
 from . import cpu
+from .memory import Block as Block
 
 SUPPORTED = cpu.supported()
 CYTHON_VERSION = cpu.cython_version()
@@ -34,6 +35,8 @@ ISA = _choose()
 KERNELS = {
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
+    "histogram": ("bin_coordinates", "joint_histogram", "sample_slopes"),
+    "warp": ("affine_sums", "sample_affine", "spline_columns", "warp_cubic", "warp_linear", "warp_nearest"),
 }
 
 for _module, _names in KERNELS.items():

@@ -1,0 +1,385 @@
+"""Registration: known warps of real images are found, whatever the form the images come in."""
+
+import doctest
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+from scipy import ndimage
+
+from imgtool import ImgtoolError, _optimise, _pyramid, register, registration
+from imgtool._objective import Frame
+from imgtool.registration import _Level, _unit_plane
+from imgtool.transforms import MODELS, MatrixTransform, warp
+
+ITK = Path(__file__).parent / "data" / "itk"
+TRUTH = {
+    "shift": [[1, 0, 13], [0, 1, 17]],
+    "rigid": [[0.984807753, -0.173648178, 36.992534122], [0.173648178, 0.984807753, -1.235919894]],
+    "similarity": [[0.820673128, 0.144706815, -11.90797279], [-0.144706815, 0.820673128, 26.963351565]],
+}
+
+
+def itk(name):
+    return np.asarray(Image.open(ITK / f"{name}.png"))
+
+
+@pytest.fixture(scope="module")
+def t1():
+    return itk("t1")
+
+
+@pytest.fixture(scope="module")
+def pd():
+    return itk("pd")
+
+
+def grid(shape):
+    x, y = np.meshgrid(np.linspace(0, shape[1] - 1, 17), np.linspace(0, shape[0] - 1, 17))
+    return np.stack([x.ravel(), y.ravel()], axis=1)
+
+
+def error(transform, truth, shape):
+    """The mean distance in pixels over the image."""
+    truth = np.asarray(truth, float)
+    points = grid(shape)
+    return np.linalg.norm(transform(points) - (points @ truth[:2, :2].T + truth[:2, 2]), axis=1).mean()
+
+
+def random_matrix(rng, model, shape):
+    """A motion of up to 8 % of the size, 12 degrees, 8 % in scale and 4 % in shear, about the centre."""
+    angle = np.radians(rng.uniform(-12, 12))
+    turn = np.array([[np.cos(angle), -np.sin(angle)], [np.sin(angle), np.cos(angle)]])
+    linear = {
+        "translation": np.eye(2),
+        "rigid": turn,
+        "similarity": turn * np.exp(rng.uniform(-0.08, 0.08)),
+        "affine": turn @ np.diag(np.exp(rng.uniform(-0.08, 0.08, 2))) @ [[1, rng.uniform(-0.04, 0.04)], [0, 1]],
+    }[model]
+    centre = (np.array(shape[::-1]) - 1) / 2
+    matrix = np.eye(3)
+    matrix[:2, :2] = linear
+    matrix[:2, 2] = centre - linear @ centre + rng.uniform(-0.08, 0.08, 2) * shape[::-1]
+    return matrix
+
+
+def moved(image, matrix, rng, noise=0.03):
+    """`image` seen through a known warp: moving(matrix p) = image(p), with noise."""
+    back = MatrixTransform(matrix, "affine", image.shape, image.shape).inverse()
+    out = warp(image.astype(float), back, interpolation="cubic")
+    return out + noise * np.ptp(image) * rng.standard_normal(image.shape)
+
+
+@pytest.mark.parametrize("motion", TRUTH)
+@pytest.mark.parametrize(("contrast", "bound"), [("pd", 0.06), ("t1", 0.3)])
+def test_the_published_motions_of_the_itk_slices_are_found(motion, contrast, bound):
+    fixed, moving = itk(contrast), itk(f"pd_{motion}")
+    result = register(fixed, moving)
+    assert error(result.transform, TRUTH[motion], fixed.shape) < bound
+    assert result.improved
+    assert result.nmi_after > result.nmi_before + 0.1
+    assert result.warped.dtype == np.uint8
+    np.testing.assert_array_equal(result.warped, warp(moving, result.transform))
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_a_random_warp_of_the_other_contrast_is_found(t1, pd, model, seed):
+    rng = np.random.default_rng(seed)
+    matrix = random_matrix(rng, model, t1.shape)
+    result = register(t1, moved(pd, matrix, rng), model=model)
+    assert error(result.transform, matrix, t1.shape) < 0.5
+    assert result.transform.model == model
+
+
+def exact_cases(shared_data):
+    """Cases with exact truth and a motion that a search from the image centres can be asked to find."""
+    for path in sorted((shared_data / "registration" / "2d").glob("*/truth.json")):
+        truth = json.loads(path.read_text())
+        exact = truth["truth_class"] in ("exact", "measured-exact", "exact-by-construction")
+        if (
+            exact
+            and truth["model"] in MODELS
+            and truth["initial_error_px_mean_grid"] < 0.15 * truth["size_fixed_wh"][0]
+        ):
+            yield path.parent, truth
+
+
+def test_real_cases_with_exact_truth_and_moderate_motion_are_within_half_a_pixel(shared_data):
+    errors = {}
+    for folder, truth in exact_cases(shared_data):
+        fixed, moving = (np.asarray(Image.open(folder / truth[name])) for name in ("fixed", "moving"))
+        result = register(fixed, moving)
+        errors[folder.name] = error(result.transform, truth["A_fixed_to_moving"], fixed.shape)
+    assert len(errors) >= 8
+    assert {name: e for name, e in errors.items() if e > 0.5} == {}
+
+
+@pytest.mark.parametrize("model", MODELS)
+@pytest.mark.parametrize("factor", [1, 4])
+@pytest.mark.parametrize("masked", [False, True])
+def test_the_gradient_of_the_whole_objective_agrees_with_central_differences(t1, pd, model, factor, masked):
+    rng = np.random.default_rng(4)
+    mask = None
+    if masked:
+        mask = np.ones(t1.shape, bool)
+        mask[100:120, 50:90], mask[:, 180:], mask[200] = False, False, False
+    fixed, moving = (
+        _unit_plane(image, name, mask, None, 1).astype(np.float64) for image, name in ((t1, "fixed"), (pd, "moving"))
+    )
+    for _ in range(factor // 2):
+        fixed, moving = _pyramid.halved(fixed), _pyramid.halved(moving)
+    frame = Frame.of(t1.shape, pd.shape)
+    level = _Level(fixed, moving, factor, 32, frame, True, 1)
+    parameters = frame.parameters(model, random_matrix(rng, model, t1.shape))
+    _, gradient = level.value_and_gradient(model, parameters)
+    for i in range(parameters.size):
+        slopes = []
+        # In so short a step hardly a sample enters or leaves the overlap; the median drops a step in which one does.
+        for step in (1e-6, 2e-6, 3e-6):
+            ends = []
+            for sign in (1, -1):
+                there = parameters.copy()
+                there[i] += sign * step
+                ends.append(level.value_and_gradient(model, there)[0])
+            slopes.append((ends[0] - ends[1]) / (2 * step))
+        assert gradient[i] == pytest.approx(np.median(slopes), rel=1e-5, abs=1e-5 * np.abs(gradient).max())
+
+
+@pytest.mark.parametrize(
+    ("contrast", "noise", "bound"), [("pd", 0, 0), ("pd", 0.05, 0.05), ("t1", 0, 0.25), ("t1", 0.05, 0.5)]
+)
+def test_a_search_that_starts_at_the_truth_stays_there(pd, contrast, noise, bound):
+    rng = np.random.default_rng(5)
+    fixed, moving = (image + noise * 255 * rng.standard_normal(image.shape) for image in (itk(contrast), pd))
+    corners = np.array([[0, 0], [220, 0], [0, 256], [220, 256]])
+    drift = register(fixed, moving).transform(corners) - corners
+    assert np.linalg.norm(drift, axis=1).max() <= bound
+
+
+def test_equal_images_come_back_unchanged(pd):
+    result = register(pd, pd)
+    assert result.improved
+    assert result.nmi_after == result.nmi_before
+    assert result.overlap == 1
+    np.testing.assert_array_equal(result.warped, pd)
+
+
+@pytest.mark.parametrize("motion", TRUTH)
+def test_swapping_the_images_gives_the_inverse(t1, motion):
+    moving = itk(f"pd_{motion}")
+    there, back = register(t1, moving).transform, register(moving, t1).transform
+    points = grid(t1.shape)
+    assert np.linalg.norm(back(there(points)) - points, axis=1).mean() < 0.25
+
+
+def test_transposed_images_give_the_transposed_transform(t1):
+    moving = itk("pd_rigid")
+    expected = register(t1, moving).transform(grid(t1.shape))
+    transposed = register(t1.T, moving.T).transform(grid(t1.shape)[:, ::-1])[:, ::-1]
+    assert np.linalg.norm(transposed - expected, axis=1).mean() < 0.15
+
+
+def test_flipped_images_give_the_flipped_transform(t1):
+    moving = itk("pd_rigid")
+    points = grid(t1.shape)
+    expected = register(t1, moving).transform(points)
+    flipped = register(t1[:, ::-1], moving[:, ::-1]).transform(points * [-1, 1] + [220, 0]) * [-1, 1] + [220, 0]
+    assert np.linalg.norm(flipped - expected, axis=1).mean() < 0.15
+
+
+def test_results_are_the_same_to_the_last_bit_for_any_number_of_threads():
+    rng = np.random.default_rng(6)
+    fixed = ndimage.gaussian_filter(rng.standard_normal((400, 420)), 5)
+    moving = np.cos(30 * ndimage.shift(fixed, (5, -7))).astype(np.float32)
+    results = [register(fixed, moving, threads=n) for n in (1, 2, 4, 1)]
+    for result in results:
+        assert result.transform.matrix.tobytes() == results[0].transform.matrix.tobytes()
+        assert result.warped.tobytes() == results[0].warped.tobytes()
+        assert (result.nmi_before, result.nmi_after) == (results[0].nmi_before, results[0].nmi_after)
+
+
+@pytest.mark.parametrize("dtype", ["u2", "i4", "f4", "f8", ">f4", ">u2"])
+def test_the_dtype_of_the_images_hardly_matters(t1, dtype):
+    moving = itk("pd_rigid")
+    expected = register(t1, moving).transform(grid(t1.shape))
+    factor = 1 / 255 if "f" in dtype else 100
+    result = register(*((image.astype(float) * factor).astype(dtype) for image in (t1, moving)))
+    assert np.linalg.norm(result.transform(grid(t1.shape)) - expected, axis=1).max() < 0.05
+    assert result.warped.dtype == np.dtype(dtype).newbyteorder("=")
+
+
+def test_strides_and_read_only_arrays_change_nothing(t1):
+    moving = itk("pd_shift")
+    fixed = np.asfortranarray(t1)
+    fixed.flags.writeable = False
+    expected = register(t1, moving).transform.matrix
+    assert register(fixed, moving[::-1][::-1]).transform.matrix.tobytes() == expected.tobytes()
+
+
+def test_colour_is_registered_by_luminance_and_comes_back_as_colour(t1):
+    gray = itk("pd_shift")
+    colour = np.stack([gray, gray, gray], axis=-1)
+    opaque = np.concatenate([colour, np.full_like(colour[..., :1], 255)], axis=-1)
+    for moving in (colour, opaque, gray[..., None], opaque[..., 2:]):
+        result = register(t1, moving, channel_axis=-1)
+        assert error(result.transform, TRUTH["shift"], t1.shape) < 0.3
+        assert result.warped.shape == (*t1.shape, moving.shape[-1])
+        assert result.warped.dtype == np.uint8
+
+
+def test_images_of_different_sizes_are_registered_from_centre_to_centre(t1):
+    moving = itk("pd_shift")
+    cropped = moving[20:, 10:]
+    result = register(t1, cropped)
+    truth = np.array(TRUTH["shift"], float) - [[0, 0, 10], [0, 0, 20]]
+    assert error(result.transform, truth, t1.shape) < 0.3
+    assert result.warped.shape == t1.shape
+    assert (result.transform.fixed_shape, result.transform.moving_shape) == (t1.shape, cropped.shape)
+
+
+def test_the_overlap_is_the_share_of_fixed_pixels_that_map_inside_moving(t1):
+    result = register(t1, itk("pd_shift"), model="translation")
+    assert result.overlap == pytest.approx((221 - 13) * (257 - 17) / (221 * 257), abs=0.01)
+
+
+def test_masked_missing_and_transparent_pixels_do_not_matter(t1):
+    rng = np.random.default_rng(8)
+    moving = itk("pd_rigid").astype(float)
+    # A static bright frame around both images, which pulls the result towards the identity.
+    keep = np.zeros(t1.shape, bool)
+    keep[45:-45, 40:-40] = True
+    framed = [np.where(keep, image, 255 * rng.random(t1.shape)) for image in (t1, moving)]
+    frame = ~keep
+    framed[1][frame] = framed[0][frame]
+    truth = TRUTH["rigid"]
+    assert error(register(*framed, model="rigid").transform, truth, t1.shape) > 5
+    by_mask = register(*framed, model="rigid", fixed_mask=keep, moving_mask=keep.astype(np.uint8))
+    missing = [np.where(keep, image, np.nan) for image in framed]
+    by_nan = register(*missing, model="rigid")
+    with_alpha = [np.stack([image, 255.0 * keep], axis=-1) for image in framed]
+    by_alpha = register(*with_alpha, model="rigid", channel_axis=-1)
+    assert error(by_mask.transform, truth, t1.shape) < 1
+    assert by_nan.transform.matrix.tobytes() == by_mask.transform.matrix.tobytes()
+    assert by_alpha.transform.matrix.tobytes() == by_mask.transform.matrix.tobytes()
+
+
+def test_unrelated_images_end_with_their_numbers(t1):
+    noise = np.random.default_rng(9).random((200, 150))
+    result = register(t1, noise)
+    assert 1 <= result.nmi_after < 1.1
+    assert 0.3 < result.overlap <= 1
+    assert np.isfinite(result.transform.matrix).all()
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (5, 5), (4, 300), (9, 7)])
+def test_tiny_images_end_with_their_numbers(shape):
+    rng = np.random.default_rng(10)
+    result = register(rng.random(shape), rng.random(shape[::-1]))
+    assert result.warped.shape == shape
+    assert np.isfinite([result.nmi_before, result.nmi_after, result.overlap]).all()
+
+
+@pytest.mark.parametrize("place", [0, 1])
+@pytest.mark.parametrize(
+    ("image", "words"),
+    [
+        (np.array([[3.0]]), "is 1x1 pixels; registration needs at least 4x4"),
+        (np.zeros((3, 90)), "is 90x3 pixels"),
+        (np.full((20, 20), 7), "is constant .every pixel is 7."),
+        (np.full((20, 20), np.nan), "has no finite pixel"),
+        (np.zeros((20, 20), complex), "is complex"),
+        (np.zeros((20, 20, 3)), "must be .height, width."),
+        (np.zeros((20,)), "must be .height, width."),
+        (np.zeros((0, 20)), "no pixels"),
+    ],
+)
+def test_an_image_that_cannot_be_registered_is_named_in_a_sentence(place, image, words):
+    images = [np.eye(20), np.eye(20)]
+    images[place] = image
+    with pytest.raises(ImgtoolError, match=f"^{('fixed', 'moving')[place]} .*{words}"):
+        register(*images)
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"model": "elastic"}, "model 'elastic' is unknown; use translation, rigid, similarity, affine"),
+        ({"bins": 2}, "bins must be"),
+        ({"threads": 0}, "threads must be"),
+        ({"channel_axis": 0}, "channel_axis must be -1"),
+        ({"fixed_mask": np.ones((3, 3))}, "fixed_mask has shape .3, 3."),
+        ({"moving_mask": np.zeros((20, 20))}, "moving_mask is zero everywhere"),
+    ],
+)
+def test_options_that_make_no_sense_are_refused_in_a_sentence(keywords, words):
+    with pytest.raises(ImgtoolError, match=words):
+        register(np.eye(20), np.eye(20), **keywords)
+
+
+def test_images_whose_masks_never_meet_are_refused_in_a_sentence():
+    rng = np.random.default_rng(12)
+    left, right = np.zeros((2, 40, 40))
+    left[:, :10], right[:, 30:] = 1, 1
+    with pytest.raises(ImgtoolError, match="no pixel in common when their centres coincide"):
+        register(rng.random((40, 40)), rng.random((40, 40)), fixed_mask=left, moving_mask=right)
+
+
+def test_five_channels_are_refused_in_a_sentence():
+    with pytest.raises(ImgtoolError, match="fixed has 5 channels"):
+        register(np.zeros((20, 20, 5)), np.zeros((20, 20)), channel_axis=-1)
+
+
+@pytest.mark.parametrize("shape", [(21, 34), (8, 9), (3, 2), (2, 1)])
+def test_a_pyramid_level_is_the_weighted_mean_of_the_pixels_that_exist(shape):
+    rng = np.random.default_rng(13)
+    plane = rng.random(shape).astype(np.float32)
+    plane[rng.random(shape) < 0.4] = np.nan
+    out = _pyramid.halved(plane)
+    assert out.shape == ((shape[0] + 1) // 2, (shape[1] + 1) // 2)
+    around = np.pad(plane, ((1, 3), (1, 3)), constant_values=np.nan)
+    window = np.outer([1, 3, 3, 1], [1, 3, 3, 1]) / 64
+    for i, j in np.ndindex(out.shape):
+        pixels = around[2 * i : 2 * i + 4, 2 * j : 2 * j + 4]
+        weights = np.where(np.isnan(pixels), 0, window)
+        if weights.sum() >= 0.25:
+            assert out[i, j] == pytest.approx(np.nansum(pixels * weights) / weights.sum(), rel=1e-5)
+        else:
+            assert np.isnan(out[i, j])
+
+
+def test_a_pyramid_level_of_a_ramp_is_the_ramp_at_the_positions_between():
+    y, x = np.mgrid[:20, :31].astype(np.float32)
+    out = _pyramid.halved(3 * x + y)
+    rows, columns = np.mgrid[:10, :16]
+    expected = 3 * (2 * columns + 0.5) + 2 * rows + 0.5
+    np.testing.assert_allclose(out[1:-1, 1:-1], expected[1:-1, 1:-1], rtol=1e-6)
+
+
+def test_the_optimiser_finds_the_top_of_a_narrow_ridge():
+    def ridge(p):
+        x, y = p
+        value = -(100 * (y - x**2) ** 2 + (1 - x) ** 2)
+        return value, np.array([400 * x * (y - x**2) + 2 * (1 - x), -200 * (y - x**2)])
+
+    best = _optimise.maximise(
+        ridge, np.array([-1.2, 1.0]), first_step=0.1, longest_step=1.0, tolerance=1e-8, iterations=200
+    )
+    np.testing.assert_allclose(best.parameters, [1, 1], atol=1e-6)
+    assert best.iterations < 60
+
+
+def test_the_optimiser_does_not_leave_the_domain_of_the_function():
+    def fenced(p):
+        return (-((p[0] - 3) ** 2) if p[0] < 2 else -np.inf), np.array([-2 * (p[0] - 3)])
+
+    best = _optimise.maximise(fenced, np.array([0.0]), first_step=1.0, longest_step=9.0, tolerance=1e-4, iterations=50)
+    assert 1.9 < best.parameters[0] < 2
+
+
+def test_the_examples_in_the_docstrings_run():
+    results = doctest.testmod(registration)
+    assert results.attempted > 0
+    assert results.failed == 0
