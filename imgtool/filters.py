@@ -1,6 +1,5 @@
 """Linear filters."""
 
-import math
 from collections.abc import Sequence
 from functools import lru_cache
 from typing import Any
@@ -10,12 +9,10 @@ import numpy.typing as npt
 
 from . import _colour, _composed, _correlate, _ext
 from ._check import Array, as_array, rounded_to, thread_count
-from ._colour import check_linear
 from ._options import BORDERS, SHAPES, Options, check_options, check_types, placed, scaled, sums_to_zero, target_of
 from .errors import ImgtoolError
-from .kernels import rank
 
-__all__ = ["BORDERS", "SHAPES", "apply_kernel", "check_linear", "convolve", "explain"]
+__all__ = ["BORDERS", "SHAPES", "apply_kernel", "convolve"]
 
 
 def convolve(
@@ -185,89 +182,6 @@ def apply_kernel(
     return _apply(image, kernels, request, mask, channel_axis, has_alpha, linear, combine)
 
 
-def explain(
-    image: npt.ArrayLike,
-    kernels: Sequence[npt.ArrayLike],
-    *,
-    border: str = "reflect",
-    cval: float = 0.0,
-    correlate: bool = False,
-    dtype: npt.DTypeLike | None = None,
-    shape: str = "same",
-    anchor: Sequence[int] | None = None,
-    scale: float = 1.0,
-    bias: float = 0.0,
-    normalize: bool = False,
-    mask: npt.ArrayLike | None = None,
-    nan: str = "propagate",
-    channel_axis: int | None = None,
-    method: str = "auto",
-    has_alpha: bool = False,
-    linear: bool = False,
-) -> dict[str, Any]:
-    """What `apply_kernel` does with such an image and kernels, and why.
-
-    Parameters
-    ----------
-    image, kernels, border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, mask, nan, channel_axis
-        As for `apply_kernel`; of the image's pixels only alpha is looked at.
-    method, has_alpha, linear
-        As for `apply_kernel`.
-
-    Returns
-    -------
-    dict
-        ``method``, ``reason``, ``kernel`` (its shape), ``kernels`` (their number), ``sum``, ``rank``, ``accumulator``,
-        ``flops`` (of the whole image), ``memory`` (bytes beside input and output for each thread).
-
-    Raises
-    ------
-    ImgtoolError
-        If an argument is not as said for `apply_kernel`.
-
-    Examples
-    --------
-    >>> found = explain(np.zeros((600, 800), np.uint8), [np.ones((5, 5))])
-    >>> found["method"], found["rank"], found["sum"]
-    ('separable', 1, 25.0)
-    """
-    options = Options(border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, nan, method, 1)
-    source = _with_channels(image, channel_axis)
-    taps = [as_array(kernel, "kernel") for kernel in kernels]
-    target = target_of(options, source, taps)
-    check_options(options, target)
-    kernel = scaled(taps[0], source.ndim - 1, options).real
-    colours = has_alpha and (len(taps) > 1 or sums_to_zero(taps[0]) or _composed.is_opaque(source))
-    pixel, copies = source.dtype, 0
-    if linear:
-        check_linear(pixel)
-        pixel = target = np.dtype(np.float64 if pixel == np.float64 else np.float32)
-        copies += 2
-    masked = mask is not None or nan != "propagate" or BORDERS[border] == "renormalize"
-    if masked:
-        options = _composed.without_missing(options)[0]
-    if masked or len(taps) > 1:
-        kind = _composed.precise(pixel, target)
-        pixel, target = kind if masked else pixel, kind
-        copies += 6 if masked else 2
-    channels = source.shape[-1] - (has_alpha and (colours or masked))
-    values = np.broadcast_to(_real(pixel).type(0), (*source.shape[:-1], channels))
-    plain = options._replace(scale=1.0, normalize=False, cval=options.cval.real)
-    found, size = _planned(kernel, values, _real(target), plain, has_alpha and not colours and not masked)
-    count = math.prod(size) * values.shape[-1]
-    return {
-        "method": found.method,
-        "reason": found.reason,
-        "kernel": kernel.shape,
-        "kernels": len(taps),
-        "sum": float(kernel.sum()),
-        "rank": rank(kernel),
-        "accumulator": {"f4": "float32", "f8": "float64", "i8": "int128"}[found.accumulator],
-        "flops": found.flops(count) * len(taps),
-        "memory": found.memory(size, values.shape[-1]) + copies * count * (4 if target == np.float32 else 8),
-    }
-
-
 # What to do with a small image, by everything that decides about it: the kernel, the shape and type of its result.
 _small: dict[Any, tuple[_ext.Correlation, tuple[int, ...], np.dtype[Any]]] = {}
 
@@ -280,7 +194,7 @@ def _remember(key: Any, image: Array, kernel: Array, options: Options, result: A
         return
     if BORDERS[options.border] == "renormalize":
         return
-    found, _ = _planned(kernel, image[..., np.newaxis], result.dtype, options, False)
+    found, _ = planned(kernel, image[..., np.newaxis], result.dtype, options, False)
     if found.method != "fft" and _correlate.slab_rows(found, result.shape[1]) >= result.shape[0]:
         if len(_small) >= 64:
             _small.clear()
@@ -304,7 +218,7 @@ def _apply(
     combine: str,
 ) -> tuple[Array, int]:
     """Bring the image to spatial axes + channels and the result back."""
-    source = _with_channels(image, channel_axis)
+    source = with_channels(image, channel_axis)
     taps = [as_array(kernel, "kernel") for kernel in kernels]
     if not taps:
         raise ImgtoolError("there is nothing to convolve with; give at least one kernel")
@@ -324,7 +238,7 @@ def _apply(
     return np.moveaxis(result, -1, channel_axis), saturated
 
 
-def _with_channels(image: npt.ArrayLike, channel_axis: int | None) -> Array:
+def with_channels(image: npt.ArrayLike, channel_axis: int | None) -> Array:
     """The image as spatial axes + channels, a view."""
     source = as_array(image, "image")
     if source.ndim == 0:
@@ -388,18 +302,11 @@ def _filter(
     if target.kind == "b":
         result, _ = _filter(source, kernel, np.dtype(np.uint8), options, has_alpha)
         return result != 0, 0
-    found, shape = _planned(kernel, source, target, options, has_alpha)
+    found, shape = planned(kernel, source, target, options, has_alpha)
     return _correlate.correlate(source, found, shape, options.threads)
 
 
-def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:
-    """The type that the kernels work on or write for one of another kind."""
-    if dtype.kind == "c":
-        return np.dtype(f"f{dtype.itemsize // 2}")
-    return np.dtype(np.float32) if dtype == np.float16 else dtype
-
-
-def _planned(
+def planned(
     kernel: Array, source: Array, target: np.dtype[Any], options: Options, has_alpha: bool
 ) -> tuple[_correlate.Plan, tuple[int, ...]]:
     """The plan for a kernel as the caller gave it, and the spatial shape of the result."""

@@ -127,6 +127,19 @@ def test_floats_stay_within_the_stated_bound_by_every_method(method):
     check()
 
 
+@pytest.mark.parametrize("method", ["direct", "fft"])
+@pytest.mark.parametrize("side", [15, 31, 63])
+@pytest.mark.parametrize("offset", [0, 1])
+def test_floats_stay_within_the_bound_under_large_kernels(method, side, offset):
+    rng = np.random.default_rng(side)
+    image, kernel = rng.standard_normal((90, 200)) + offset, rng.standard_normal((side, side)) + offset
+    exact = convolve(image, kernel, method="fft" if method == "direct" else "direct")
+    weight = convolve(np.abs(image), np.abs(kernel), method="direct").max()
+    for dtype, unit in (("f4", 4e-7), ("f8", 1e-15)):
+        result = convolve(image.astype(dtype), kernel, method=method)
+        assert np.abs(result - exact).max() <= unit * np.log2(kernel.size) * weight
+
+
 @pytest.mark.parametrize("method", METHODS)
 def test_fractions_are_rounded_half_to_even_wherever_the_sum_is_sure(method):
     @quickly

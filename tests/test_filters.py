@@ -1,12 +1,14 @@
 """Filters as their callers see them: types, colour, alpha and refusals."""
 
 import doctest
+import sys
 
 import numpy as np
 import pytest
 import references
 
 from imgtool import ImgtoolError, convolve, filters
+from imgtool.explain import explain
 from imgtool.filters import BORDERS, apply_kernel
 
 BLUR = np.outer([1, 2, 1], [1, 2, 1]) / 16
@@ -238,7 +240,7 @@ def test_what_is_explained_is_what_runs(rng, monkeypatch, dtype, linear, masked,
 
     monkeypatch.setattr(filters._correlate, "correlate", record)
     apply_kernel(image, kernels, **options, has_alpha=alpha is not None)
-    found = filters.explain(image, kernels, **options, has_alpha=alpha is not None)
+    found = explain(image, kernels, **options, has_alpha=alpha is not None)
     assert plans[0] == (found["method"], {"float32": "f4", "float64": "f8"}[found["accumulator"]])
     assert found["kernels"] == len(kernels)
     assert found["kernel"] == (3, 3)
@@ -247,17 +249,20 @@ def test_what_is_explained_is_what_runs(rng, monkeypatch, dtype, linear, masked,
 
 def test_what_is_explained_of_large_kernels(rng):
     image = np.zeros((300, 400), np.float32)
-    full = filters.explain(image, [rng.random((41, 41))], scale=2)
+    full = explain(image, [rng.random((41, 41))], scale=2)
     assert (full["method"], full["rank"]) == ("fft", 41)
-    box = filters.explain(image, [np.ones((41, 41))], normalize=True, method="separable")
+    box = explain(image, [np.ones((41, 41))], normalize=True, method="separable")
     assert (box["method"], box["rank"], box["flops"]) == ("separable", 1, 2 * 82 * 300 * 400)
     assert np.isclose(box["sum"], 1)
-    assert filters.explain(image + 1j, [np.ones((3, 3))])["accumulator"] == "float32"
-    assert filters.explain(image + 0j, [np.ones((3, 3))], dtype="c16")["accumulator"] == "float64"
+    assert explain(image + 1j, [np.ones((3, 3))])["accumulator"] == "float32"
+    assert explain(image + 0j, [np.ones((3, 3))], dtype="c16")["accumulator"] == "float64"
 
 
 def test_the_docstrings_are_right():
-    assert doctest.testmod(filters).failed == 0
+    for module in (filters, sys.modules["imgtool.explain"]):
+        results = doctest.testmod(module)
+        assert results.attempted > 0
+        assert results.failed == 0
 
 
 @pytest.mark.parametrize(

@@ -13,7 +13,7 @@ PACKAGE = Path(imgtool.__file__).parent
 LAYERS = [
     {"cli"},
     {"batch", "report", "io"},
-    {"registration"},
+    {"registration", "explain"},
     {"_objective"},
     {"_optimise", "_pyramid"},
     {"transforms"},

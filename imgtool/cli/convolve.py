@@ -213,7 +213,7 @@ def _check(item: Item, *, settings: dict[str, Any], mask_name: str | None, volum
                 f"{item.input}: is {_by(size)} pixels, smaller than the kernel of {_by(kernel)}; use --shape same"
             )
     if settings["linear"]:
-        from ..filters import check_linear
+        from .._colour import check_linear
 
         try:
             check_linear(info.dtype)
@@ -245,6 +245,7 @@ def convolve_file(
 ) -> Done:
     """Convolve the image in one file; `settings` are those of `filters.apply_kernel`."""
     from .. import filters
+    from ..explain import explain as explained
 
     def change(image: "Image", done: Done) -> "Array":
         saturated = 0
@@ -259,9 +260,7 @@ def convolve_file(
         pages = image.pages
         if explain:
             plain = {name: value for name, value in options.items() if name != "combine"}
-            _tell(
-                filters.explain(image.data.reshape(-1, *pages[0].shape) if volume else pages[0], arrays, **plain), done
-            )
+            _tell(explained(image.data.reshape(-1, *pages[0].shape) if volume else pages[0], arrays, **plain), done)
         data = convolved(image.data.reshape(-1, *pages[0].shape)) if volume else by_page(image, convolved)
         if saturated:
             values = "value" if saturated == 1 else "values"
