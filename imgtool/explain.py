@@ -10,8 +10,8 @@ import numpy.typing as npt
 from . import _composed
 from ._check import as_array
 from ._colour import check_linear
-from ._options import BORDERS, Options, check_options, scaled, sums_to_zero, target_of
-from .filters import planned, with_channels
+from ._options import BORDERS, Options, check_options, scaled, target_of
+from .filters import planned, sets_alpha_aside, with_channels
 from .kernels import rank
 
 
@@ -67,12 +67,13 @@ def explain(
     target = target_of(options, source, taps)
     check_options(options, target)
     kernel = scaled(taps[0], source.ndim - 1, options).real
-    colours = has_alpha and (len(taps) > 1 or sums_to_zero(taps[0]) or _composed.is_opaque(source))
     pixel, copies = source.dtype, 0
     if linear:
         check_linear(pixel)
         pixel = target = np.dtype(np.float64 if pixel == np.float64 else np.float32)
-        copies += 2
+        options, copies = options._replace(bias=0.0), 2
+    like = np.broadcast_to(pixel.type(0), source.shape)
+    colours = has_alpha and sets_alpha_aside(like, taps, target, options, lambda: _composed.is_opaque(source))
     masked = mask is not None or nan != "propagate" or BORDERS[border] == "renormalize"
     if masked:
         options = _composed.without_missing(options)[0]

@@ -1,6 +1,6 @@
 """Linear filters."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import lru_cache
 from typing import Any
 
@@ -280,12 +280,29 @@ def _dispatch(
     """A plain filter, or one made of several."""
     if mask is not None or options.nan != "propagate" or BORDERS.get(options.border) == "renormalize":
         return _composed.normalised(_filter, source, kernels, target, options, mask, has_alpha)
-    if has_alpha and (len(kernels) > 1 or sums_to_zero(kernels[0]) or _composed.is_opaque(source)):
+    if has_alpha and sets_alpha_aside(source, kernels, target, options, lambda: _composed.is_opaque(source)):
         colour, saturated = _dispatch(source[..., :-1], kernels, target, options, None, False, combine)
         return _composed.beside_alpha(_filter, colour, source[..., -1:], kernels[0], target, options), saturated
     if len(kernels) > 1:
         return _composed.combined(_filter, source, kernels, target, options, combine)
     return _filter(source, kernels[0], target, options, has_alpha)
+
+
+def sets_alpha_aside(
+    source: Array, kernels: Sequence[Array], target: np.dtype[Any], options: Options, is_opaque: Callable[[], bool]
+) -> bool:
+    """Whether colours are filtered as if there were no alpha: those of an opaque image only where that matters.
+
+    Weighted by an opaque alpha they come out the same to the last bit, and faster, unless the way without alpha is one
+    that alpha cannot go, or a bias is added: before the sum there, behind it here.
+    """
+    if len(kernels) > 1 or sums_to_zero(kernels[0]):
+        return True
+    if options.bias == 0 and source.dtype != np.float16 and target.kind in "iuf" and target != np.float16:
+        found, _ = planned(kernels[0], source[..., :-1], target, options, False)
+        if found.method != "fft" and found.accumulator != "i8":
+            return False
+    return is_opaque()
 
 
 def _filter(
