@@ -155,6 +155,25 @@ def test_alpha_that_is_kept_moves_with_the_picture(rng, shape, border):
         np.testing.assert_array_equal(result[..., :3], colours)
 
 
+@pytest.mark.parametrize("dtype", ["u1", "f4"])
+def test_volumes_weigh_colours_by_alpha_too(rng, dtype):
+    one = 255 if dtype == "u1" else 1
+    image = references.random_image(rng, (4, 7, 9, 2), "u1").astype(dtype) / (1 if dtype == "u1" else 255)
+    image = image.astype(dtype)
+    kernel = rng.random((3, 2, 3))
+    result, _ = apply_kernel(image, [kernel], channel_axis=-1, has_alpha=True)
+    share = image[..., 1].astype(float) / one
+    cover = references.filtered(share, kernel)
+    expected = references.filtered(share * image[..., 0], kernel) / cover * kernel.sum()
+    if dtype == "u1":
+        sure = np.abs(expected - np.floor(expected) - 0.5) > 1e-3
+        np.testing.assert_array_equal(result[..., 0][sure], np.minimum(np.rint(expected), 255)[sure])
+        np.testing.assert_allclose(result[..., 1], 255 * cover / kernel.sum(), atol=0.501)
+    else:
+        np.testing.assert_allclose(result[..., 0], expected, rtol=1e-5)
+        np.testing.assert_allclose(result[..., 1], cover / kernel.sum(), rtol=1e-5)
+
+
 @pytest.mark.parametrize("border", [*references.BORDERS, "renormalize"])
 def test_masks_and_alpha_weigh_together(rng, border):
     colour, alpha = rng.random((9, 8)), rng.integers(0, 3, (9, 8)) / 2

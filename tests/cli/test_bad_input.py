@@ -81,6 +81,8 @@ CASES = [
     ("convolve good.png -k @zero.mat -o out.png", 2, "'--kernel': zero.mat: the scale, by which its numbers are"),
     ("convolve good.png -k box:99999 -o out.png", 2, "kernel box: 9999800001 numbers are more than the limit"),
     ("convolve good.png -k sobel --axes zyx -o out.png", 2, "'--kernel': kernel sobel has no form with 3 axes"),
+    ("convolve good.png -k @other.png -o other.png", 2, "other.png is an input as well; choose another name"),
+    ("convolve good.png -k box --mask other.png -o other.png", 2, "other.png is an input as well"),
     # Options and images that do not go together
     (
         "convolve good.png -k box:21x25 --shape valid -o out.png",
