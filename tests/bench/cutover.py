@@ -2,8 +2,8 @@
 
     python tests/bench/cutover.py
 
-prints the constants at the top of imgtool/_correlate.py as this machine has them: nanoseconds per output value, one thread,
-fitted by least squares to medians over images of 1024 x 1024. Only their ratios decide.
+prints the constants at the top of imgtool/_correlate.py as this machine has them: nanoseconds per output value, one
+thread, fitted by least squares to medians over images of 1024 x 1024. Only their ratios decide.
 """
 
 import statistics
@@ -60,7 +60,12 @@ def main():
             plan = _ext.Spectrum(rng.random((tile // 4, tile // 4)), tile, kind == "f4")
             pairs = _ext.pair_count(plan, SIDE, SIDE, 1)
             seconds = statistics.median(
-                once(lambda p=plan, n=pairs, o=out: _ext.correlate_tiles(p, image, o, 1, 0.0, 0.0, 1e30, 1, 1, 0, n), 1)
+                once(
+                    lambda p=plan, n=pairs, i=image, o=out: _ext.correlate_tiles(
+                        p, i, o, 1, 0.0, 0.0, 1e30, 1, 1, 0, n
+                    ),
+                    1,
+                )
                 for _ in range(7)
             )
             each = seconds * 1e9 / (2 * pairs) / (tile * tile * (tile.bit_length() - 1))
