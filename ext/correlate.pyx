@@ -169,7 +169,7 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     cdef const real **slots
     cdef const real **rows
     cdef Source plane
-    cdef Py_ssize_t t, group, strip, x, y, r, at, count, loaded, start_stride, goal_stride, saturated = 0
+    cdef Py_ssize_t t, group, strip, x, y, r, at, count, loaded, filled, oldest, start_stride, goal_stride, saturated = 0
     if ring == NULL:
         raise MemoryError()
     offsets = ring + ring_rows * slot_values
@@ -190,26 +190,30 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
         else:
             plane.height, plane.data = source.height, source.data + planes[t]
         loaded = begin
+        filled = oldest = 0
         for group in range((end - begin + BLOCK_ROWS - 1) // BLOCK_ROWS):
             y = begin + group * BLOCK_ROWS
             while loaded < smaller(y + ring_rows, end + height - 1):
-                r = (loaded - begin) % ring_rows
-                goal = line if across != NULL or bare else ring + r * slot_values
+                goal = line if across != NULL or bare else ring + filled * slot_values
                 at = border_index(loaded - task.top, plane.height, task.border) if bare else -1
                 if at >= 0:
-                    slots[r] = <const real *>(plane.data + at * plane.row_stride) + (task.first - task.left) * channels
+                    slots[filled] = <const real *>(plane.data + at * plane.row_stride) + (task.first - task.left) * channels
                 else:
                     load_segment(&plane, loaded - task.top, task.first - task.left, reach, task.border, outside, goal)
                     if alpha_one != 0:
                         premultiply(goal, reach, channels, alpha_one)
-                    slots[r] = goal
+                    slots[filled] = goal
                 if across != NULL:
-                    goal = ring + r * slot_values
-                    filter_row(slots[r], across, task.width, channels, padded, goal, _)
-                    slots[r] = goal
+                    goal = ring + filled * slot_values
+                    filter_row(slots[filled], across, task.width, channels, padded, goal, _)
+                    slots[filled] = goal
                 loaded += 1
-            for r in range(ring_rows):
-                rows[r] = slots[(y - begin + r) % ring_rows]
+                filled = filled + 1 if filled + 1 < ring_rows else 0
+            for r in range(ring_rows - oldest):
+                rows[r] = slots[oldest + r]
+            for r in range(oldest):
+                rows[ring_rows - oldest + r] = slots[r]
+            oldest = oldest + BLOCK_ROWS if oldest + BLOCK_ROWS < ring_rows else oldest + BLOCK_ROWS - ring_rows
             for strip in range((row_values + tile_width - 1) // tile_width):
                 x = strip * tile_width
                 start, start_stride = offsets, tile_width

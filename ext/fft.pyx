@@ -11,7 +11,7 @@ from libc.math cimport cos, pi, sin
 from libc.stdlib cimport free
 from libc.string cimport memset
 
-from pixels cimport Source, Store, choose_load, choose_store, load_segment, open_goal, open_source, smaller
+from pixels cimport Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source, smaller
 
 cdef extern from "simd.h" nogil:
     enum: VECTOR_BYTES
@@ -20,8 +20,14 @@ cdef extern from "simd.h" nogil:
     void transpose_float(const float_vector *source, float_vector *goal)
     void transpose_double(const double_vector *source, double_vector *goal)
 
+cdef extern from *:
+    void __builtin_prefetch(const void *, int, int) nogil
+
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t size)
+
+cdef enum:
+    REGIONS = 4  # the two tiles to be stored and the next two to be read
 
 ctypedef fused real:
     float
@@ -175,17 +181,51 @@ cdef void transform_rows(const vector *tile, Py_ssize_t stride, Py_ssize_t n, Py
         forward(rows, n, twiddles)
 
 
+cdef struct Region:  # bytes of an image that will be wanted soon, row by row
+    const char *data
+    Py_ssize_t row_stride, row_bytes, rows
+    Py_ssize_t row, byte  # the next to fetch
+    bint written
+
+
+cdef inline void fetch(Region *regions, Py_ssize_t lines) noexcept nogil:
+    """Ask for up to so many cache lines of each region.
+
+    Rows of a tile are too short for the processor to foresee the next: waiting for memory would take as long as the work.
+    """
+    cdef Py_ssize_t i, k
+    cdef Region *region
+    for i in range(REGIONS):
+        region = regions + i
+        for k in range(lines):
+            if region.row >= region.rows:
+                break
+            if region.written:
+                __builtin_prefetch(region.data + region.row * region.row_stride + region.byte, 1, 2)
+            else:
+                __builtin_prefetch(region.data + region.row * region.row_stride + region.byte, 0, 2)
+            region.byte += 64
+            if region.byte >= region.row_bytes:
+                region.byte = 0
+                region.row += 1
+
+
 cdef void filter_tile(vector *tile, Py_ssize_t stride, Py_ssize_t n, const vector *spectrum, const real *twiddles,
-                      vector *rows) noexcept nogil:
-    """Replace a complex tile of n x n by its circular convolution with the kernel of this spectrum."""
+                      vector *rows, Region *soon, Py_ssize_t lines) noexcept nogil:
+    """Replace a complex tile of n x n by its circular convolution with the kernel of this spectrum.
+
+    Meanwhile up to `lines` cache lines of each region are fetched.
+    """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
-    cdef Py_ssize_t strips = n // lanes, s, g, i
+    cdef Py_ssize_t strips = n // lanes, s, g, i, share = lines // (3 * (n // lanes)) + 1
     cdef const vector *gain
     cdef vector xr, xi
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):
         for s in range(strips):
             forward(tile + s * stride, n, twiddles)
+            fetch(soon, share)
         for g in range(strips):
+            fetch(soon, share)
             transform_rows(tile, stride, n, g, twiddles, rows)
             gain = spectrum + 2 * g * n
             for i in range(n):
@@ -198,6 +238,7 @@ cdef void filter_tile(vector *tile, Py_ssize_t stride, Py_ssize_t n, const vecto
                 transpose(rows + 2 * s * lanes + 1, tile + s * stride + 2 * g * lanes + 1)
         for s in range(strips):
             inverse(tile + s * stride, n, twiddles)
+            fetch(soon, share)
 
 
 cdef inline Py_ssize_t strip_stride(Py_ssize_t n) noexcept nogil:
@@ -343,7 +384,8 @@ cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles
     A pair with more contrast between rows than allowed, or numbers that are not finite, is left out and marked in `poor`.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), n = plan.n, stride = strip_stride(n)
-    cdef Py_ssize_t pair, part, r, s, c, saturated = 0
+    cdef Py_ssize_t pair, part, index, lines, r, s, c, saturated = 0
+    cdef Region soon[REGIONS]
     cdef real *work = memory + n // lanes * stride * lanes
     cdef real *row = work + 2 * n * lanes
     cdef bint good
@@ -365,7 +407,29 @@ cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles
         if not good:
             poor[pair - task.begin] = 1
             continue
-        filter_tile(<vector *>memory, stride, n, <vector *>plan.values, <real *>plan.twiddles, <vector *>work)
+        lines = 0
+        for part in range(REGIONS):
+            soon[part].rows = soon[part].row = soon[part].byte = 0
+            index = 2 * pair + part
+            if index < tiles.count and index < 2 * task.end:
+                tile = tile_at(tiles, index)
+                if part < 2:
+                    soon[part] = Region(
+                        data=out + (tile.y * tiles.width + tile.x) * tiles.channels * itemsize,
+                        row_stride=tiles.width * tiles.channels * itemsize, rows=tile.height,
+                        row_bytes=tile.width * tiles.channels * itemsize, row=0, byte=0, written=True)
+                else:
+                    r = larger(tile.y - task.top, 0)
+                    c = larger(tile.x - task.left, 0)
+                    soon[part] = Region(
+                        data=source.data + r * source.row_stride + c * source.pixel_stride,
+                        row_stride=source.row_stride,
+                        rows=smaller(tile.y - task.top + tile.height + plan.height - 1, source.height) - r,
+                        row_bytes=(smaller(tile.x - task.left + tile.width + plan.width - 1, source.width) - c)
+                        * source.pixel_stride, row=0, byte=0, written=False)
+                lines = larger(lines, soon[part].rows * (soon[part].row_bytes // 64 + 1))
+        filter_tile(<vector *>memory, stride, n, <vector *>plan.values, <real *>plan.twiddles, <vector *>work, soon,
+                    lines)
         for part in range(smaller(2, tiles.count - 2 * pair)):
             tile = tile_at(tiles, 2 * pair + part)
             for r in range(tile.height):

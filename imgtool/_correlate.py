@@ -19,10 +19,11 @@ METHODS = ("auto", "direct", "separable", "fft")
 BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 4}  # as in ext/border.pxd
 
 # Nanoseconds per output value of one channel, as tests/bench/cutover.py measures them; only their ratios matter.
-_TAP = {"f4": 0.022, "f8": 0.045, "i8": 2.0}  # a multiply-add of the direct method
-_PASS_TAP = {"f4": 0.030, "f8": 0.070, "i8": 2.0}  # one of a separable kernel
-_VALUE = {"f4": 0.4, "f8": 0.8, "i8": 4.0}  # reading, converting and storing
-_TRANSFORM = {"f4": 0.14, "f8": 0.30}  # a point of a tile, per doubling of the tile's side
+_TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0}  # a multiply-add of the direct method
+_PASS_TAP = {"f4": 0.030, "f8": 0.054, "i8": 2.0}  # one of a separable kernel
+_VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0}  # reading, converting and storing
+_TRANSFORM = {"f4": 0.22, "f8": 0.37}  # a point of a tile, per doubling of the tile's side, all included
+_BEYOND_CACHE = 1.6  # times as much for tiles of more than 256 x 256
 _TILES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 # A slab should be worth the 0.1 ms that handing it to a thread costs.
 _SLAB_NANOSECONDS = 200_000
@@ -248,9 +249,8 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
         if min(step_y, step_x) < 1:
             continue
         count = -(-height // step_y) * -(-width // step_x)
-        # The last factor: tiles beyond the second-level cache.
-        cost = _TRANSFORM[kind] * tile * tile * tile.bit_length() / 2 * (1 if tile <= 256 else 1.5)
-        cost = cost * (count + 1) / max(1, height * width) + _VALUE[kind]
+        cost = _TRANSFORM[kind] * tile * tile * (tile.bit_length() - 1) * (1 if tile <= 256 else _BEYOND_CACHE)
+        cost *= (count + 1) / max(1, height * width)
         if best is None or cost < best.nanoseconds:
             reason = f"{tile} x {tile} tiles, {count} of them for each channel"
             best = Plan(request, "fft", kind, reason, cost, tile=tile)

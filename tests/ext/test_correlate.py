@@ -103,6 +103,35 @@ def test_nan_becomes_zero_in_integer_types(isa):
 
 
 @pytest.mark.parametrize("border", BORDERS)
+def test_separable_kernels_agree_with_the_reference(isa, rng, border):
+    for shape, size in [((23, 150), (5, 4)), ((9, 300), (21, 25)), ((3, 2), (9, 8)), ((70, 1), (7, 3))]:
+        kernel = np.outer(rng.standard_normal(size[0]), rng.standard_normal(size[1]))
+        image = rng.standard_normal(shape)
+        bound = np.abs(kernel).sum() * max(1.5, np.abs(image).max())
+        expected = references.convolve(image, kernel, border, 1.5)
+        options = {"border": border, "cval": 1.5, "method": "separable"}
+        assert np.abs(convolve(image, kernel, **options) - expected).max() <= 1e-15 * bound * np.log2(2 * kernel.size)
+        single = convolve(image.astype("f4"), kernel, **options)
+        assert np.abs(single - expected).max() <= 4e-7 * bound * np.log2(2 * kernel.size)
+
+
+@pytest.mark.parametrize("dtype", INTEGERS[:6])
+def test_separable_whole_numbers_are_exact(isa, rng, dtype):
+    kernel = np.outer([6, -3, 9, 0], [2, 4, -6])
+    image = references.random_image(rng, (20, 140), dtype)
+    exact = references.convolve(image.astype(object), kernel.astype(object))
+    np.testing.assert_array_equal(convolve(image, kernel, method="separable", dtype="i8"), exact.astype("i8"))
+
+
+def test_nan_spreads_as_far_as_a_separable_kernel(isa):
+    image = np.zeros((40, 300), "f4")
+    image[20, 150] = np.nan
+    touched = np.zeros(image.shape, bool)
+    touched[18:23, 149:152] = True
+    np.testing.assert_array_equal(np.isnan(convolve(image, np.ones((5, 3)), method="separable")), touched)
+
+
+@pytest.mark.parametrize("border", BORDERS)
 def test_volumes_and_lines_agree_with_the_reference(isa, rng, border):
     for shape, size in [((17,), (4,)), ((3,), (9,)), ((4, 6, 21), (3, 2, 5)), ((2, 3, 5, 7), (3, 1, 2, 3))]:
         image, kernel = rng.standard_normal(shape), rng.standard_normal(size)
@@ -174,7 +203,8 @@ def test_a_damaged_kernel_is_refused(isa, changes):
 @pytest.mark.parametrize(
     "changes",
     [
-        {"source": np.zeros((4, 5))},
+        {"source": np.zeros(20)},
+        {"source": np.zeros((4, 5, 2))},
         {"out": np.zeros((4, 5, 1))[::-1]},
         {"out": np.zeros((4, 5, 2))},
         {"planes": np.zeros(2, np.intp)},
