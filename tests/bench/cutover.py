@@ -12,6 +12,7 @@ import numpy as np
 from timing import once
 
 from imgtool import _correlate, _ext, filters
+from imgtool._options import Options
 
 SIDE = 1024
 KINDS = {"f4": np.float32, "f8": np.float64}
@@ -19,8 +20,8 @@ KINDS = {"f4": np.float32, "f8": np.float64}
 
 def nanoseconds(image, kernel, method):
     """Nanoseconds per value of one method."""
-    options = filters._Filter("mirror", 0.0, False, None, "same", None, 1.0, 0.0, False, "propagate", method, 1)
-    found, shape = filters._planned(kernel, image, image.dtype, options, False)
+    options = Options("mirror", 0.0, False, None, "same", None, 1.0, 0.0, False, "propagate", method, 1)
+    found, shape = filters.planned(kernel, image, image.dtype, options, False)
     return (
         statistics.median(once(lambda: _correlate.correlate(image, found, shape, 1), 2) for _ in range(7))
         * 1e9
