@@ -56,7 +56,7 @@ def combined(
 ) -> tuple[Array, int]:
     """The magnitude (the root of the sum of squares) or the maximum of the results of several kernels."""
     if target.kind == "c":
-        raise ImgtoolError("several kernels can be combined for real images and kernels only; take one at a time")
+        raise ImgtoolError("a magnitude of several kernels needs a real image; take one direction at a time, such as x")
     if combine not in COMBINE:
         raise ImgtoolError(f"combine {combine!r} is unknown; use one of {', '.join(COMBINE)}")
     function = np.hypot if combine == "magnitude" else np.maximum

@@ -338,7 +338,7 @@ def test_faults_are_refused_in_one_sentence(image, kernel, options, words):
 @pytest.mark.parametrize(
     ("image", "kernels", "options", "words"),
     [
-        (np.zeros((3, 3), complex), [[[1]], [[2]]], {}, "take one at a time"),
+        (np.zeros((3, 3), complex), [[[1]], [[2]]], {}, "take one direction at a time"),
         (np.zeros((3, 3)), [[[1]], [[2]]], {"combine": "sum"}, "combine 'sum' is unknown"),
         (np.zeros((3, 3)), [[[1]], [[2]]], {"nan": "ignore"}, "take one kernel"),
         (np.zeros((3, 3)), [[[1]]], {"has_alpha": True}, "alpha is the last of several channels"),

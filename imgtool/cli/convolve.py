@@ -249,7 +249,9 @@ def convolve_file(
 
     def change(image: "Image", done: Done) -> "Array":
         saturated = 0
-        options = {**settings, "channel_axis": image.channel_axis, "has_alpha": image.has_alpha}
+        # A complex array of two or four channels has no opacity among them.
+        has_alpha = image.has_alpha and image.data.dtype.kind != "c"
+        options = {**settings, "channel_axis": image.channel_axis, "has_alpha": has_alpha}
 
         def convolved(values: "Array") -> "Array":
             nonlocal saturated

@@ -228,6 +228,12 @@ def test_volumes_of_colours_with_alpha(call, tmp_path):
     assert (result[..., 3] == 255).all()
 
 
+def test_complex_arrays_have_channels_but_no_alpha(call, tmp_path):
+    values = np.random.default_rng(1).random((5, 6, 4)) * (1 + 2j)
+    expected = filters.convolve(values, np.full((3, 3), 1 / 9), channel_axis=-1)
+    assert_allclose(convolved(call, tmp_path, values, "-k", "box"), expected)
+
+
 def test_a_gray_image_is_a_kernel(call, tmp_path):
     iio.imwrite(tmp_path / "k.png", np.array([[1, 3]], np.uint8))
     assert_array_equal(convolved(call, tmp_path, np.array([[4.0, 8]]), "-k", "@k.png", "--normalize"), [[4, 5]])
