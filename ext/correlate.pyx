@@ -67,8 +67,8 @@ cdef void unpremultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, re
         values += channels
 
 
-cdef void block(const real **rows, const real *kernel, Py_ssize_t height, Py_ssize_t width, Py_ssize_t step, Py_ssize_t x,
-                const real *start, Py_ssize_t start_stride, real *out, Py_ssize_t out_stride,
+cdef void block(const real **rows, const real *kernel, Py_ssize_t height, Py_ssize_t width, Py_ssize_t step,
+                Py_ssize_t x, const real *start, Py_ssize_t start_stride, real *out, Py_ssize_t out_stride,
                 const vector *_) noexcept nogil:
     """Add the correlation of BLOCK_ROWS rows of COLUMNS vectors at `x` to `start`, giving `out`.
 
@@ -111,10 +111,10 @@ cdef void filter_row(const real *row, const real *taps, Py_ssize_t count, Py_ssi
     cdef vector t0, t1, t2, t3, t4, t5, t6, t7
     cdef const vector *line
     cdef vector *goal
-    cdef Py_ssize_t x, k, lanes = 1 if real is wide else VECTOR_BYTES // sizeof(real)
+    cdef Py_ssize_t k, lanes = 1 if real is wide else VECTOR_BYTES // sizeof(real)
     if (real is float and vector is float_vector) or (real is double and vector is double_vector) or (
             real is wide and vector is wide_vector):
-        for x in range(values // (2 * COLUMNS * lanes)):
+        for _x in range(values // (2 * COLUMNS * lanes)):
             line = <const vector *>row
             t0, t1, t2, t3 = taps[0] * line[0], taps[0] * line[1], taps[0] * line[2], taps[0] * line[3]
             t4, t5, t6, t7 = taps[0] * line[4], taps[0] * line[5], taps[0] * line[6], taps[0] * line[7]
@@ -136,15 +136,15 @@ cdef void filter_row(const real *row, const real *taps, Py_ssize_t count, Py_ssi
 
 
 cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize_t *planes, const real *kernel,
-                          const real *across, const real *outside, real bias, real alpha_one, real kernel_sum, char *out,
-                          Py_ssize_t out_itemsize, bint bare, bint in_place, Store store,
+                          const real *across, const real *outside, real bias, real alpha_one, real kernel_sum,
+                          char *out, Py_ssize_t out_itemsize, bint bare, bint in_place, Store store,
                           const vector *_) except -1 nogil:
     """Rows [begin, end) of `columns` columns of the output; returns how many values were saturated.
 
     `planes` holds for each plane of the kernel the offset in bytes of the source plane under it, OUTSIDE for one beyond
-    the image. `across`, if not NULL, are `task.width` taps that filter each row, and `kernel` has one column then. `bare`:
-    the source is of the accumulator's type, contiguous, and holds every column in reach; its rows are used where they lie.
-    `in_place`: the output is of the accumulator's type; full blocks are written where they belong.
+    the image. `across`, if not NULL, are `task.width` taps that filter each row, and `kernel` has one column then.
+    `bare`: the source is of the accumulator's type, contiguous, and holds every column in reach; its rows are used
+    where they lie. `in_place`: the output is of the accumulator's type; full blocks are written where they belong.
     """
     cdef Py_ssize_t begin = task.begin, end = task.end, depth = task.depth, height = task.height
     cdef Py_ssize_t width = task.width if across == NULL else 1  # of the kernel on the ring's rows
@@ -169,7 +169,8 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     cdef const real **slots
     cdef const real **rows
     cdef Source plane
-    cdef Py_ssize_t t, group, strip, x, y, r, at, count, loaded, filled, oldest, start_stride, goal_stride, saturated = 0
+    cdef Py_ssize_t t, group, strip, x, y, r, at, count, loaded, filled, oldest, start_stride, goal_stride
+    cdef Py_ssize_t saturated = 0
     if ring == NULL:
         raise MemoryError()
     offsets = ring + ring_rows * slot_values
@@ -197,7 +198,8 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
                 goal = line if across != NULL or bare else ring + filled * slot_values
                 at = border_index(loaded - task.top, plane.height, task.border) if bare else -1
                 if at >= 0:
-                    slots[filled] = <const real *>(plane.data + at * plane.row_stride) + (task.first - task.left) * channels
+                    slots[filled] = <const real *>(plane.data + at * plane.row_stride)
+                    slots[filled] += (task.first - task.left) * channels
                 else:
                     load_segment(&plane, loaded - task.top, task.first - task.left, reach, task.border, outside, goal)
                     if alpha_one != 0:
@@ -269,11 +271,11 @@ cdef class Correlation:
     """A kernel made ready: its taps in the accumulator's type, its border and its place on the image.
 
     taps: the kernel's values one after the other, float64, or int64 for `kind` "i8", as it is laid on the image without
-    flipping. shape: its planes, rows and columns. across: 0, or how many more taps follow that filter every row first; the
-    kernel has one column then. kind: the accumulator, "f4", "f8" or "i8" (exact in 128 bits: the sum of magnitudes must stay
-    below 2**63). border: `border.Border`, with `outside` as the constant. bias is added to every sum. alpha_one: the value
-    of opaque alpha in the last channel, 0 for no alpha. top and left: how far the kernel reaches up and left of an output
-    pixel's place.
+    flipping. shape: its planes, rows and columns. across: 0, or how many more taps follow that filter every row first;
+    the kernel has one column then. kind: the accumulator, "f4", "f8" or "i8" (exact in 128 bits: the sum of magnitudes
+    must stay below 2**63). border: `border.Border`, with `outside` as the constant. bias is added to every sum.
+    alpha_one: the value of opaque alpha in the last channel, 0 for no alpha. top and left: how far the kernel reaches
+    up and left of an output pixel's place.
     """
 
     cdef void *taps  # the kernel's, then those across
@@ -296,7 +298,7 @@ cdef class Correlation:
         self.kind, self.outside, self.bias, self.alpha_one = kind, outside, bias, alpha_one
         if self.in_kernel <= 0 or len(taps) != self.in_kernel + across or across and self.task.width != 1 or (
                 kind == "i8" and alpha_one != 0):
-            raise ValueError("the kernel is empty, does not fit its shape or the taps across, or is exact and has alpha")
+            raise ValueError("the kernel is empty, does not fit its shape or taps across, or is exact with alpha")
         self.taps = malloc((self.in_kernel + across) * sizeof(wide))
         if self.taps == NULL:
             raise MemoryError()
@@ -320,9 +322,9 @@ cdef class Correlation:
     def slab(self, source, out, planes, Py_ssize_t begin, Py_ssize_t end):
         """Rows [begin, end) of `out`; returns how many values were saturated.
 
-        source, out: rows x columns (x channels) of any real type but float16, source not empty, out C-contiguous. planes:
-        None for a kernel of one plane, or for each of its planes the offset in bytes from `source` to the plane under it,
-        OUTSIDE_PLANE for one beyond the image.
+        source, out: rows x columns (x channels) of any real type but float16, source not empty, out C-contiguous.
+        planes: None for a kernel of one plane, or for each of its planes the offset in bytes from `source` to the plane
+        under it, OUTSIDE_PLANE for one beyond the image.
         """
         if self.kind == "f4":
             return correlate_slab(self, <float *>self.taps, source, out, planes, begin, end, <float_vector *>NULL)

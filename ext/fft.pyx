@@ -1,9 +1,9 @@
 """Correlation with large kernels by overlap-save on tiles that live in the cache, with a Fourier transform of our own.
 
-Two real tiles are the real and the imaginary part of one complex tile: the kernel is real in space, so multiplying by its
-spectrum keeps them apart. A tile lies in strips one vector wide, so that transforms down the columns are plain vector
-code; the transforms along the rows run on blocks of rows transposed into the same shape. Forward transforms decimate in
-frequency and inverse ones in time: nothing is ever put back into natural order.
+Two real tiles are the real and the imaginary part of one complex tile: the kernel is real in space, so multiplying by
+its spectrum keeps them apart. A tile lies in strips one vector wide, so that transforms down the columns are plain
+vector code; the transforms along the rows run on blocks of rows transposed into the same shape. Forward transforms
+decimate in frequency and inverse ones in time: nothing is ever put back into natural order.
 """
 
 from cpython.buffer cimport PyBuffer_Release
@@ -191,13 +191,13 @@ cdef struct Region:  # bytes of an image that will be wanted soon, row by row
 cdef inline void fetch(Region *regions, Py_ssize_t lines) noexcept nogil:
     """Ask for up to so many cache lines of each region.
 
-    Rows of a tile are too short for the processor to foresee the next: waiting for memory would take as long as the work.
+    Rows of a tile are too short for the processor to foresee the next: waiting for memory would take as long as work.
     """
-    cdef Py_ssize_t i, k
+    cdef Py_ssize_t i
     cdef Region *region
     for i in range(REGIONS):
         region = regions + i
-        for k in range(lines):
+        for _ in range(lines):
             if region.row >= region.rows:
                 break
             if region.written:
@@ -249,7 +249,8 @@ cdef inline Py_ssize_t strip_stride(Py_ssize_t n) noexcept nogil:
 cdef class Spectrum:
     """The spectrum of a kernel on tiles of n x n, in float32 or float64, as `filter_tile` needs it.
 
-    kernel: rows x columns, as it is laid on the image without flipping, each side at most n; n: a power of two, 32 to 4096.
+    kernel: rows x columns, as it is laid on the image without flipping, each side at most n; n: a power of two from 32
+    to 4096.
     """
 
     cdef readonly Py_ssize_t n, height, width
@@ -337,8 +338,8 @@ cdef double load_tile(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize
                       const vector *_) noexcept nogil:
     """Read rows x columns pixels of one channel from (y, x) on, which may lie outside, into one part of a tile.
 
-    The rest of the tile is 0. Returns how many times the mean square of the tile exceeds that of its faintest row that is
-    not all 0: NaN or infinite where a number is, or where squares overflow. 0 unless `careful`.
+    The rest of the tile is 0. Returns how many times the mean square of the tile exceeds that of its faintest row that
+    is not all 0: NaN or infinite where a number is, or where squares overflow. 0 unless `careful`.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), r, c, s
     cdef double energy, total = 0, faintest = 0
@@ -381,7 +382,7 @@ cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles
                                 const vector *_) noexcept nogil:
     """Tile pairs [begin, end); returns how many values were saturated.
 
-    A pair with more contrast between rows than allowed, or numbers that are not finite, is left out and marked in `poor`.
+    A pair with more contrast between rows than allowed, or numbers that are not finite, is left out and marked `poor`.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), n = plan.n, stride = strip_stride(n)
     cdef Py_ssize_t pair, part, index, lines, r, s, c, saturated = 0
@@ -450,9 +451,9 @@ def correlate_tiles(Spectrum plan, source, out, int border, double outside, doub
                     Py_ssize_t top, Py_ssize_t left, Py_ssize_t begin, Py_ssize_t end):
     """Tile pairs [begin, end) of `out`; returns how many values were saturated and the pairs that were left out.
 
-    source, out, border, outside, bias, top, left: as for `Correlation`. contrast: the largest ratio of a tile's mean square
-    to that of its faintest row that is not all 0 at which a pair is worked on; pairs with numbers that are not finite are
-    left out in any case. 0 takes every pair as it is, which is right for integers.
+    source, out, border, outside, bias, top, left: as for `Correlation`. contrast: the largest ratio of a tile's mean
+    square to that of its faintest row that is not all 0 at which a pair is worked on; pairs with numbers that are not
+    finite are left out in any case. 0 takes every pair as it is, which is right for integers.
     """
     cdef Py_buffer pixels, result
     cdef Source plane

@@ -1,7 +1,7 @@
 """Memory for large results: on a cache line's border, in huge pages, and used again.
 
-A fresh array of 32 MB costs several milliseconds of page faults, more than filtering it. So the memory of the last large
-results is kept when they are thrown away, and given to the next ones of the same size.
+A fresh array of 32 MB costs several milliseconds of page faults, more than filtering it. So the memory of the last
+large results is kept when they are thrown away, and given to the next ones of the same size.
 """
 
 from cpython.buffer cimport PyBuffer_FillInfo

@@ -37,7 +37,7 @@ cdef struct Source:
     Load load
 
 cdef inline void load_row(const element *source, Py_ssize_t width, Py_ssize_t channels, Py_ssize_t pixel_stride,
-                   Py_ssize_t channel_stride, real *row) noexcept nogil:
+                          Py_ssize_t channel_stride, real *row) noexcept nogil:
     """Convert one row of `width` pixels of `channels` values, strides in bytes."""
     cdef Py_ssize_t x, c
     if channel_stride == sizeof(element) and pixel_stride == channels * channel_stride:
@@ -60,7 +60,7 @@ cdef inline Py_ssize_t larger(Py_ssize_t a, Py_ssize_t b) noexcept nogil:
 
 cdef inline void load_segment(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize_t count, int border,
                               const real *outside, real *row) noexcept nogil:
-    """`count` pixels of line y from column x on, either of which may lie outside; `outside` holds a value per channel."""
+    """`count` pixels of line y from column x on, which may lie outside; `outside` holds a value per channel."""
     cdef Py_ssize_t channels = source.channels, c, i, place, at
     cdef Py_ssize_t first = smaller(larger(-x, 0), count), last = larger(smaller(source.width - x, count), first)
     cdef const char *line
