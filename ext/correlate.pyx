@@ -12,8 +12,8 @@ from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
 from border cimport border_index
-from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source, real,
-                     smaller, wide)
+from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source,
+                     premultiply, real, smaller, unpremultiply, wide)
 
 cdef extern from *:
     const Py_ssize_t PY_SSIZE_T_MIN
@@ -42,29 +42,6 @@ cdef struct Task:
     Py_ssize_t top, left  # how far the kernel reaches up and left of an output pixel's place in the source
     Py_ssize_t first, columns, pitch  # of the output: those to work on, and all of a row
     Py_ssize_t depth, height, width  # of the kernel
-
-
-cdef void premultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, real alpha_one) noexcept nogil:
-    """Scale alpha, the last channel, from `alpha_one` to 1 and multiply the colours by it."""
-    cdef Py_ssize_t c
-    for _ in range(pixels):
-        values[channels - 1] /= alpha_one
-        for c in range(channels - 1):
-            values[c] *= values[channels - 1]
-        values += channels
-
-
-cdef void unpremultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, real alpha_one, real kernel_sum,
-                        real bias) noexcept nogil:
-    """Divide colours by the share of opaque weight, which is exactly 1 where all alpha under the kernel is opaque."""
-    cdef Py_ssize_t c
-    cdef real share
-    for _ in range(pixels):
-        share = values[channels - 1] / kernel_sum
-        for c in range(channels - 1):
-            values[c] = (values[c] / share if share > 0 else 0) + bias
-        values[channels - 1] = alpha_one * (1 if share > 1 else share if share > 0 else 0)
-        values += channels
 
 
 cdef void block(const real **rows, const real *kernel, Py_ssize_t height, Py_ssize_t width, Py_ssize_t step,

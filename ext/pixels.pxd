@@ -87,6 +87,29 @@ cdef inline void load_segment(const Source *source, Py_ssize_t y, Py_ssize_t x, 
                         row + place * channels)
 
 
+cdef inline void premultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, real alpha_one) noexcept nogil:
+    """Scale alpha, the last channel, from `alpha_one` to 1 and multiply the colours by it."""
+    cdef Py_ssize_t c
+    for _ in range(pixels):
+        values[channels - 1] /= alpha_one
+        for c in range(channels - 1):
+            values[c] *= values[channels - 1]
+        values += channels
+
+
+cdef inline void unpremultiply(real *values, Py_ssize_t pixels, Py_ssize_t channels, real alpha_one, real kernel_sum,
+                               real bias) noexcept nogil:
+    """Divide colours by the share of opaque weight, which is exactly 1 where all alpha under the kernel is opaque."""
+    cdef Py_ssize_t c
+    cdef real share
+    for _ in range(pixels):
+        share = values[channels - 1] / kernel_sum
+        for c in range(channels - 1):
+            values[c] = (values[c] / share if share > 0 else 0) + bias
+        values[channels - 1] = alpha_one * (1 if share > 1 else share if share > 0 else 0)
+        values += channels
+
+
 cdef inline Py_ssize_t store_values(const real *values, Py_ssize_t count, element *out, Py_ssize_t step) noexcept nogil:
     """Round half to even and saturate into an integer type, NaN as 0; returns how many values were saturated."""
     cdef Py_ssize_t i, saturated = 0

@@ -15,12 +15,14 @@ from ._check import Array, empty
 from ._slabs import run_slabs
 from .errors import ImgtoolError
 
-METHODS = ("auto", "direct", "separable", "fft")
+METHODS = ("auto", "direct", "separable", "box", "fft")
 BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 4}  # as in ext/border.pxd
 
 # Nanoseconds per output value of one channel, as tests/bench/cutover.py measures them; only their ratios matter.
 _TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0}  # a multiply-add of the direct method
 _PASS_TAP = {"f4": 0.030, "f8": 0.054, "i8": 2.0}  # one of a separable kernel
+_BOX = {"f4": 0.5, "f8": 1.0}  # a value of a box filter
+_BOX_DOUBLING = {"f4": 0.05, "f8": 0.1}  # and for each doubling of its width
 _VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0}  # reading, converting and storing
 _TRANSFORM = {"f4": 0.22, "f8": 0.37}  # a point of a tile, per doubling of the tile's side, all included
 _BEYOND_CACHE = 1.6  # times as much for tiles of more than 256 x 256
@@ -68,9 +70,17 @@ class Plan:
         values = np.frombuffer(self.request.kernel, np.int64 if self.request.whole else np.float64)
         return values.reshape(self.request.shape)
 
-    def correlation(self, top: int, left: int) -> _ext.Correlation:
-        """The direct kernel, or the separable one, laid at this place."""
+    def correlation(self, top: int, left: int) -> _ext.Correlation | _ext.Box:
+        """The kernel of a method that works by rows, laid at this place."""
         request = self.request
+        alpha_one = 0.0
+        if request.has_alpha:
+            alpha_one = float(np.iinfo(request.source).max) if request.source.kind in "iu" else 1.0
+        border = BORDER_CODES[request.border]
+        if self.method == "box":
+            height, width = self.taps.shape
+            weight, single = float(self.taps.flat[0]), self.accumulator == "f4"
+            return _ext.Box(height, width, weight, single, border, request.cval, request.bias, alpha_one, top, left)
         kernel = self.taps.reshape((-1, *((1, *self.taps.shape)[-2:])))
         across = 0
         shape = kernel.shape
@@ -80,15 +90,12 @@ class Plan:
             taps, across, shape = np.concatenate([down, along]), along.size, (1, down.size, 1)
         exact = self.accumulator == "i8"
         number = int if exact else float
-        alpha_one = 0.0
-        if request.has_alpha:
-            alpha_one = float(np.iinfo(request.source).max) if request.source.kind in "iu" else 1.0
         return _ext.Correlation(
             taps if exact else taps.astype(np.float64),
             shape,
             across,
             self.accumulator,
-            BORDER_CODES[request.border],
+            border,
             number(request.cval),
             number(request.bias),
             alpha_one,
@@ -103,6 +110,8 @@ class Plan:
             step = (self.tile - self.taps.shape[0] + 1) * (self.tile - self.taps.shape[1] + 1)
             doublings = self.tile.bit_length() - 1
             return float(values / step * self.tile**2 * (8.5 * doublings + 3))
+        if self.method == "box":
+            return float(values * (2 * self.taps.shape[1].bit_length() + 4))
         taps = self.taps.size if self.factors is None else self.factors[0].size + self.factors[1].size
         return 2.0 * taps * values
 
@@ -112,10 +121,12 @@ class Plan:
         if self.method == "fft":
             return 4 * self.tile**2 * itemsize
         height, width = (1, *self.taps.shape)[-2:]
+        if self.method == "box":
+            return int((2 * height + 4) * (shape[-1] + width + 32) * channels * itemsize)
         return int((height + 5) * (shape[-1] + width + 128) * channels * itemsize)
 
     @cached_property
-    def ready(self) -> _ext.Correlation:
+    def ready(self) -> _ext.Correlation | _ext.Box:
         return self.correlation(*(0, *self.request.origin)[-2:])
 
     @cached_property
@@ -131,7 +142,7 @@ def plan(request: Request) -> Plan:
     kernel = np.frombuffer(request.kernel, np.int64 if request.whole else np.float64).reshape(request.shape)
     plans = [_direct(request, kernel)]
     if request.method != "direct":
-        plans += filter(None, [_separable(request, kernel), _fft(request, kernel)])
+        plans += filter(None, [_separable(request, kernel), _box(request, kernel), _fft(request, kernel)])
     if request.method != "auto":
         plans = [found for found in plans if found.method == request.method]
         if not plans:
@@ -141,6 +152,7 @@ def plan(request: Request) -> Plan:
 
 _WHY_NOT = {
     "separable": "method separable needs a kernel of rank 1, such as a Gaussian or a box; use auto, direct or fft",
+    "box": "method box needs a kernel of two axes whose numbers are all alike, and sums that float64 holds; use auto",
     "fft": "method fft takes kernels of two axes up to 2048 on a side, no alpha and sums that float64 holds; use auto",
 }
 
@@ -225,6 +237,25 @@ def _factors(kernel: Array, whole: bool) -> tuple[Array, Array] | None:
     down, across = kernel[:, x].astype(np.float64), kernel[y] / kernel[y, x]
     rest = np.abs(kernel - np.outer(down, across)).sum()
     return (down, across) if rest <= 1e-15 * np.abs(kernel).sum() else None
+
+
+def _box(request: Request, kernel: Array) -> Plan | None:
+    if kernel.ndim != 2 or kernel.size == 1 or kernel.flat[0] == 0 or not (kernel == kernel.flat[0]).all():
+        return None
+    height, width = kernel.shape
+    kind = "f4" if request.source == request.target == np.float32 else "f8"
+    if request.source.kind != "f":
+        # Sums of pixels are exact; the weight is one rounding of its own, its product another, the bias a third.
+        sums = _peak(request) * kernel.size
+        largest = sums * abs(float(kernel.flat[0])) + abs(request.bias)
+        if max(sums, largest if _whole(request) else 0) >= 2**53:
+            return None
+        near_enough = request.target.kind == "f" or 3 * 2.0**-24 * largest < 1e-3
+        narrow = request.target.itemsize <= (4 if request.target.kind == "f" else 2)
+        if sums < 2**24 and narrow and (largest < 2**24 if _whole(request) else near_enough):
+            kind = "f4"
+    cost = _BOX[kind] + _BOX_DOUBLING[kind] * width.bit_length()
+    return Plan(request, "box", kind, f"sums of {width} across and {height} down, as fast for any size", cost)
 
 
 def _fft(request: Request, kernel: Array) -> Plan | None:

@@ -75,7 +75,8 @@ def convolve(
     channel_axis : int, optional
         The axis of colour channels, which are filtered alike; every axis is spatial without it.
     method : str
-        ``auto`` chooses the fastest of ``direct``, ``separable`` (for kernels of rank 1) and ``fft`` (overlap-save).
+        ``auto`` chooses the fastest of ``direct``, ``separable`` (for kernels of rank 1), ``box`` (for kernels of one
+        number, by sums) and ``fft`` (overlap-save).
     threads : int, optional
         Threads to use, all processors by default.
 
@@ -183,7 +184,7 @@ def apply_kernel(
 
 
 # What to do with a small image, by everything that decides about it: the kernel, the shape and type of its result.
-_small: dict[Any, tuple[_ext.Correlation, tuple[int, ...], np.dtype[Any]]] = {}
+_small: dict[Any, tuple[_ext.Correlation | _ext.Box, tuple[int, ...], np.dtype[Any]]] = {}
 
 
 def _remember(key: Any, image: Array, kernel: Array, options: Options, result: Array) -> None:

@@ -19,6 +19,29 @@ class Block:
     def __init__(self, size: int) -> None: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
+class Box:
+    def __init__(
+        self,
+        height: int,
+        width: int,
+        weight: float,
+        single: bool,
+        border: int,
+        outside: float,
+        bias: float,
+        alpha_one: float,
+        top: int,
+        left: int,
+    ) -> None: ...
+    def slab(
+        self,
+        source: npt.NDArray[Any],
+        out: npt.NDArray[Any],
+        planes: npt.NDArray[np.intp] | None,
+        begin: int,
+        end: int,
+    ) -> int: ...
+
 class Correlation:
     def __init__(
         self,

@@ -97,7 +97,7 @@ def _anchor(text: str) -> tuple[int, ...]:
 )
 @click.option(
     "--method",
-    type=click.Choice(["auto", "direct", "separable", "fft"]),
+    type=click.Choice(["auto", "direct", "separable", "box", "fft"]),
     default="auto",
     help="How to compute it; auto takes the fastest.",
 )
