@@ -129,8 +129,13 @@ class Plan:
     def ready(self) -> _ext.Correlation | _ext.Box:
         return self.correlation(*(0, *self.request.origin)[-2:])
 
-    @cached_property
+    @property
     def spectrum(self) -> _ext.Spectrum:
+        """The kernel's spectrum, kept with the plan unless it is large: it takes up to 256 MB."""
+        return self._kept_spectrum if self.tile <= 256 else self.spectrum_of(single=self.accumulator == "f4")
+
+    @cached_property
+    def _kept_spectrum(self) -> _ext.Spectrum:
         return self.spectrum_of(single=self.accumulator == "f4")
 
     def spectrum_of(self, single: bool) -> _ext.Spectrum:

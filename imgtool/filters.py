@@ -100,7 +100,8 @@ def convolve(
     """
     # A small image takes less time than finding out what to do with it: that is remembered.
     key = None
-    if type(image) is np.ndarray and type(kernel) is np.ndarray and channel_axis is mask is anchor is None:
+    plain = channel_axis is mask is anchor is None
+    if plain and type(image) is np.ndarray and type(kernel) is np.ndarray and kernel.nbytes <= 4096:
         options = (border, cval, correlate, dtype, shape, scale, bias, normalize, nan, method)
         key = (kernel.tobytes(), kernel.dtype, kernel.shape, image.dtype, image.shape, options)
         try:
