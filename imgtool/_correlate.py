@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
-from math import gcd
+from math import gcd, prod
 from typing import Any
 
 import numpy as np
@@ -63,6 +63,7 @@ class Plan:
     reason: str
     nanoseconds: float  # expected per output value
     factors: tuple[Array, Array] | None = None  # down and across
+    parts: "tuple[Plan, Plan] | None" = None  # the planes' filter, and the one along the first axis after it
     tile: int = 0
 
     @cached_property
@@ -110,6 +111,8 @@ class Plan:
             step = (self.tile - self.taps.shape[0] + 1) * (self.tile - self.taps.shape[1] + 1)
             doublings = self.tile.bit_length() - 1
             return float(values / step * self.tile**2 * (8.5 * doublings + 3))
+        if self.parts is not None:
+            return self.parts[0].flops(values) + self.parts[1].flops(values)
         if self.method == "box":
             return float(values * (2 * self.taps.shape[1].bit_length() + 4))
         taps = self.taps.size if self.factors is None else self.factors[0].size + self.factors[1].size
@@ -118,6 +121,8 @@ class Plan:
     def memory(self, shape: tuple[int, ...], channels: int) -> int:
         """Bytes of working memory for each thread, beside input and output."""
         itemsize = {"f4": 4, "f8": 8, "i8": 16}[self.accumulator]
+        if self.parts is not None:
+            return prod(shape) * channels * itemsize + self.parts[0].memory(shape[1:], channels)
         if self.method == "fft":
             return 4 * self.tile**2 * itemsize
         height, width = (1, *self.taps.shape)[-2:]
@@ -216,7 +221,9 @@ def _direct(request: Request, kernel: Array) -> Plan:
 
 
 def _separable(request: Request, kernel: Array) -> Plan | None:
-    if kernel.ndim != 2 or min(kernel.shape) == 1:
+    if kernel.ndim > 2:
+        return _along_axes(request, kernel)
+    if kernel.ndim == 1 or min(kernel.shape) == 1:
         return None
     factors = _factors(kernel, whole=_whole(request))
     if factors is None:
@@ -228,6 +235,46 @@ def _separable(request: Request, kernel: Array) -> Plan | None:
     taps = down.size + across.size
     cost = taps * _PASS_TAP[kind] + _VALUE[kind]
     return Plan(request, "separable", kind, f"rank 1: {taps} multiply-adds per value", cost, factors=factors)
+
+
+def _along_axes(request: Request, kernel: Array) -> Plan | None:
+    """A kernel that is one along the first axis times one of the others: filtered one after the other."""
+    if request.has_alpha:
+        return None
+    factors = _factors(kernel.reshape(kernel.shape[0], -1), whole=_whole(request))
+    if factors is None:
+        return None
+    first, rest = factors
+    kind = _accumulator(request, _weight(first) * _weight(rest), _growth(first) + _growth(rest))
+    if kind == "i8":
+        return None
+    between = np.dtype(np.float32 if kind == "f4" else np.float64)
+    planes = plan(
+        replace(
+            request,
+            kernel=rest.tobytes(),
+            whole=rest.dtype == np.int64,
+            shape=kernel.shape[1:],
+            target=between,
+            image=request.image[1:],
+            origin=request.origin[1:],
+            bias=0.0,
+            method="auto",
+        )
+    )
+    line = replace(
+        request,
+        kernel=first.tobytes(),
+        whole=first.dtype == np.int64,
+        shape=(first.size, 1),
+        source=between,
+        origin=(request.origin[0], 0),
+        cval=request.cval * float(rest.sum()),
+        method="direct",
+    )
+    along = _direct(line, first.reshape(-1, 1))
+    reason = f"{first.size} planes, {planes.method} in each ({planes.reason}), then along the first axis"
+    return Plan(request, "separable", kind, reason, planes.nanoseconds + along.nanoseconds, parts=(planes, along))
 
 
 def _factors(kernel: Array, whole: bool) -> tuple[Array, Array] | None:
@@ -299,13 +346,29 @@ def correlate(source: Array, found: Plan, shape: tuple[int, ...], threads: int) 
     Returns the result and how many of its values were saturated.
     """
     result = empty((*shape, source.shape[-1]), found.request.target)
-    if result.size == 0:
-        return result, 0
-    if len(shape) <= 2:
-        plane, goal = (source[np.newaxis], result[np.newaxis]) if len(shape) == 1 else (source, result)
-        work = _by_pairs if found.method == "fft" else _by_rows
-        return result, work(plane, found, goal, threads)
-    return result, _by_planes(source, found, result, threads)
+    return result, _run(source, found, result, threads) if result.size else 0
+
+
+def _run(source: Array, found: Plan, result: Array, threads: int) -> int:
+    if found.parts is not None:
+        return _by_axes(source, found.parts, result, threads)
+    if result.ndim > 3:
+        return _by_planes(source, found, result, threads)
+    plane, goal = (source[np.newaxis], result[np.newaxis]) if result.ndim == 2 else (source, result)
+    return (_by_pairs if found.method == "fft" else _by_rows)(plane, found, goal, threads)
+
+
+def _by_axes(source: Array, parts: tuple[Plan, Plan], result: Array, threads: int) -> int:
+    """Each plane by itself into a floating point copy, then along the first axis."""
+    planes, along = parts
+    between = empty((source.shape[0], *result.shape[1:]), planes.request.target)
+
+    def filtered(begin: int, end: int) -> int:
+        return sum(_run(source[z], planes, between[z], 1) for z in range(begin, end))
+
+    run_slabs(filtered, source.shape[0], 1, threads)
+    lines = (-1, result.shape[-1])
+    return _by_rows(between.reshape(between.shape[0], *lines), along, result.reshape(result.shape[0], *lines), threads)
 
 
 def _by_rows(source: Array, found: Plan, result: Array, threads: int) -> int:

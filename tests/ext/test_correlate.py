@@ -123,6 +123,36 @@ def test_separable_whole_numbers_are_exact(isa, rng, dtype):
     np.testing.assert_array_equal(convolve(image, kernel, method="separable", dtype="i8"), exact.astype("i8"))
 
 
+@pytest.mark.parametrize("border", BORDERS)
+def test_separable_volumes_agree_with_the_reference(isa, rng, border):
+    for shape, size in [((9, 7, 21), (3, 2, 5)), ((2, 9, 8), (7, 3, 1)), ((3, 4, 5, 6), (2, 3, 2, 3))]:
+        kernel = np.ones(())
+        for n in size:
+            kernel = np.multiply.outer(kernel, rng.standard_normal(n))
+        image = rng.standard_normal(shape)
+        bound = np.abs(kernel).sum() * max(1.5, np.abs(image).max()) * np.log2(2 * kernel.size)
+        options = {"border": border, "cval": 1.5, "method": "separable"}
+        expected = references.convolve(image, kernel, border, 1.5)
+        assert np.abs(convolve(image, kernel, **options) - expected).max() <= 1e-15 * bound
+        assert np.abs(convolve(image.astype("f4"), kernel, **options) - expected).max() <= 4e-7 * bound
+        whole = references.random_image(rng, shape, "u2")
+        numbers = np.multiply.outer(np.arange(1, size[0] + 1), np.full(size[1:], 3))
+        exact = references.convolve(whole.astype("i8"), numbers, border, 5)
+        result = convolve(whole, numbers, border=border, cval=5, method="separable", bias=-7, dtype="i8")
+        np.testing.assert_array_equal(result, exact - 7)
+
+
+def test_threads_do_not_change_a_bit_of_a_separable_volume(isa, rng):
+    image = rng.standard_normal((11, 30, 40)).astype("f4")
+    kernel = np.multiply.outer(rng.random(3), np.outer(rng.random(5), rng.random(5)))
+    whole = convolve(image, kernel, method="separable", threads=1)
+    np.testing.assert_array_equal(convolve(image, kernel, method="separable", threads=3), whole)
+    image[5, 15, 20] = np.nan
+    touched = np.zeros(image.shape, bool)
+    touched[4:7, 13:18, 18:23] = True
+    np.testing.assert_array_equal(np.isnan(convolve(image, kernel, method="separable")), touched)
+
+
 def test_nan_spreads_as_far_as_a_separable_kernel(isa):
     image = np.zeros((40, 300), "f4")
     image[20, 150] = np.nan
