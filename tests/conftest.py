@@ -5,8 +5,14 @@ from importlib import import_module
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from imgtool import _ext, filters
+
+# No deadlines: machines are shared. CI tries the same examples every time, so that red always means that the change is
+# at fault; at home new ones are looked for.
+settings.register_profile("imgtool", deadline=None, derandomize="CI" in os.environ)
+settings.load_profile("imgtool")
 
 
 @pytest.fixture(params=_ext.SUPPORTED)
