@@ -38,6 +38,30 @@ ctypedef fused vector:
     double_vector
 
 
+cdef inline void smallest(vector *x, Py_ssize_t n, Py_ssize_t size, Py_ssize_t second,
+                          Py_ssize_t fourth) noexcept nogil:
+    """Transform blocks of `size` vectors, 4 or 2: forward with `second` and `fourth` 2 and 6, inverse with 6 and 2."""
+    cdef Py_ssize_t block
+    cdef vector *a
+    cdef vector sr, si, tr, ti, ur, ui, vr, vi
+    for block in range(n // size):
+        a = x + 2 * size * block
+        if size == 4:
+            sr, si = a[0] + a[4], a[1] + a[5]
+            tr, ti = a[0] - a[4], a[1] - a[5]
+            ur, ui = a[2] + a[6], a[3] + a[7]
+            vr, vi = a[second + 1] - a[fourth + 1], a[fourth] - a[second]
+            a[0], a[1] = sr + ur, si + ui
+            a[2], a[3] = tr + vr, ti + vi
+            a[4], a[5] = sr - ur, si - ui
+            a[6], a[7] = tr - vr, ti - vi
+        else:
+            sr, si = a[0] + a[2], a[1] + a[3]
+            tr, ti = a[0] - a[2], a[1] - a[3]
+            a[0], a[1] = sr, si
+            a[2], a[3] = tr, ti
+
+
 cdef void forward(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
     """Transform n complex vectors (real, imaginary, real, ...) in place, the result in digit-reversed order."""
     cdef Py_ssize_t size = n, quarter, j, block
@@ -71,24 +95,7 @@ cdef void forward(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
                     d[0], d[1] = w3r * wr - w3i * wi, w3r * wi + w3i * wr
             twiddles += 6 * quarter
             size = quarter
-        if size == 4:
-            for block in range(n // 4):
-                a = x + 8 * block
-                sr, si = a[0] + a[4], a[1] + a[5]
-                tr, ti = a[0] - a[4], a[1] - a[5]
-                ur, ui = a[2] + a[6], a[3] + a[7]
-                vr, vi = a[3] - a[7], a[6] - a[2]
-                a[0], a[1] = sr + ur, si + ui
-                a[2], a[3] = tr + vr, ti + vi
-                a[4], a[5] = sr - ur, si - ui
-                a[6], a[7] = tr - vr, ti - vi
-        else:
-            for block in range(n // 2):
-                a = x + 4 * block
-                sr, si = a[0] + a[2], a[1] + a[3]
-                tr, ti = a[0] - a[2], a[1] - a[3]
-                a[0], a[1] = sr, si
-                a[2], a[3] = tr, ti
+        smallest(x, n, size, 2, 6)
 
 
 cdef void inverse(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
@@ -105,24 +112,7 @@ cdef void inverse(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
         while size > 4:
             twiddles += 6 * (size // 4)
             size //= 4
-        if size == 4:
-            for block in range(n // 4):
-                a = x + 8 * block
-                sr, si = a[0] + a[4], a[1] + a[5]
-                tr, ti = a[0] - a[4], a[1] - a[5]
-                ur, ui = a[2] + a[6], a[3] + a[7]
-                vr, vi = a[7] - a[3], a[2] - a[6]
-                a[0], a[1] = sr + ur, si + ui
-                a[2], a[3] = tr + vr, ti + vi
-                a[4], a[5] = sr - ur, si - ui
-                a[6], a[7] = tr - vr, ti - vi
-        else:
-            for block in range(n // 2):
-                a = x + 4 * block
-                sr, si = a[0] + a[2], a[1] + a[3]
-                tr, ti = a[0] - a[2], a[1] - a[3]
-                a[0], a[1] = sr, si
-                a[2], a[3] = tr, ti
+        smallest(x, n, size, 6, 2)
         while size < n:
             quarter = size
             size *= 4
