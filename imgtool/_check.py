@@ -46,6 +46,11 @@ def empty(shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
     return array
 
 
+def alpha_one(dtype: np.dtype[Any]) -> float:
+    """What opaque is in a type."""
+    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
+
+
 def rounded_to(values: Array, dtype: npt.DTypeLike) -> Array:
     """`values` (floating point) in `dtype`: integers are rounded half to even and saturated, NaN becomes 0."""
     dtype = np.dtype(dtype)

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ._check import Array, as_array, rounded_to, saturation
+from ._check import Array, alpha_one, as_array, rounded_to, saturation
 from ._options import BORDERS, Options, check_options, scaled, sums_to_zero
 from .errors import ImgtoolError
 
@@ -73,11 +73,6 @@ def is_opaque(source: Array) -> bool:
     """Whether the last channel, alpha, is opaque everywhere."""
     alpha, one = source[..., -1], alpha_one(source.dtype)
     return not alpha.size or bool(alpha.flat[0] == one and alpha.min() == one == alpha.max())
-
-
-def alpha_one(dtype: np.dtype[Any]) -> float:
-    """What opaque is in a type."""
-    return float(np.iinfo(dtype).max) if dtype.kind in "iu" else 1.0
 
 
 def beside_alpha(

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from . import _ext
-from ._check import Array, empty
+from ._check import Array, alpha_one, empty
 from ._slabs import run_slabs
 from .errors import ImgtoolError
 
@@ -74,14 +74,12 @@ class Plan:
     def correlation(self, top: int, left: int) -> _ext.Correlation | _ext.Box:
         """The kernel of a method that works by rows, laid at this place."""
         request = self.request
-        alpha_one = 0.0
-        if request.has_alpha:
-            alpha_one = float(np.iinfo(request.source).max) if request.source.kind in "iu" else 1.0
+        opaque = alpha_one(request.source) if request.has_alpha else 0.0
         border = BORDER_CODES[request.border]
         if self.method == "box":
             height, width = self.taps.shape
             weight, single = float(self.taps.flat[0]), self.accumulator == "f4"
-            return _ext.Box(height, width, weight, single, border, request.cval, request.bias, alpha_one, top, left)
+            return _ext.Box(height, width, weight, single, border, request.cval, request.bias, opaque, top, left)
         kernel = self.taps.reshape((-1, *((1, *self.taps.shape)[-2:])))
         across = 0
         shape = kernel.shape
@@ -99,7 +97,7 @@ class Plan:
             border,
             number(request.cval),
             number(request.bias),
-            alpha_one,
+            opaque,
             top,
             left,
         )
