@@ -19,6 +19,8 @@
 
 typedef float float_vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef double double_vector __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
+typedef unsigned short word16_vector __attribute__((vector_size(VECTOR_BYTES), aligned(2), may_alias));
+typedef unsigned int word32_vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 
 /* transpose_float, transpose_double: square blocks of one vector's lanes, source and goal in every second vector.
    A transposition is log2(lanes) rounds of interleaving the first half of the rows with the second. */

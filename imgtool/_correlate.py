@@ -21,8 +21,8 @@ BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 
 # Nanoseconds per output value of one channel, as tests/bench/cutover.py measures them; only their ratios matter.
 _TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0}  # a multiply-add of the direct method
 _PASS_TAP = {"f4": 0.030, "f8": 0.054, "i8": 2.0}  # one of a separable kernel
-_BOX = {"f4": 0.5, "f8": 1.0}  # a value of a box filter
-_BOX_DOUBLING = {"f4": 0.05, "f8": 0.1}  # and for each doubling of its width
+_BOX = {"f4": 0.5, "f8": 1.0, "i2": 0.3, "i4": 0.3}  # a value of a box filter
+_BOX_DOUBLING = {"f4": 0.05, "f8": 0.1, "i2": 0.02, "i4": 0.05}  # and for each doubling of its width
 _VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0}  # reading, converting and storing
 _TRANSFORM = {"f4": 0.22, "f8": 0.37}  # a point of a tile, per doubling of the tile's side, all included
 _BEYOND_CACHE = 1.6  # times as much for tiles of more than 256 x 256
@@ -59,12 +59,14 @@ class Plan:
 
     request: Request
     method: str
-    accumulator: str  # "f4", "f8", or "i8": exact in 128 bits
+    accumulator: str  # "f4", "f8", "i8": exact in 128 bits, or "i2", "i4": sums of a box in 16 and 32 bits
     reason: str
     nanoseconds: float  # expected per output value
     factors: tuple[Array, Array] | None = None  # down and across
     parts: "tuple[Plan, Plan] | None" = None  # the planes' filter, and the one along the first axis after it
     tile: int = 0
+    single: bool = False  # a box: whether sums are weighed in float32
+    fits: bool = False  # and whether the result holds every mean
 
     @cached_property
     def taps(self) -> Array:
@@ -78,8 +80,22 @@ class Plan:
         border = BORDER_CODES[request.border]
         if self.method == "box":
             height, width = self.taps.shape
-            weight, single = float(self.taps.flat[0]), self.accumulator == "f4"
-            return _ext.Box(height, width, weight, single, border, request.cval, request.bias, opaque, top, left)
+            weight, single = float(self.taps.flat[0]), self.single
+            word = {"i2": 2, "i4": 4}.get(self.accumulator, 0)
+            return _ext.Box(
+                height,
+                width,
+                weight,
+                single,
+                border,
+                request.cval,
+                request.bias,
+                opaque,
+                top,
+                left,
+                word,
+                self.fits,
+            )
         kernel = self.taps.reshape((-1, *((1, *self.taps.shape)[-2:])))
         across = 0
         shape = kernel.shape
@@ -118,7 +134,7 @@ class Plan:
 
     def memory(self, shape: tuple[int, ...], channels: int) -> int:
         """Bytes of working memory for each thread, beside input and output."""
-        itemsize = {"f4": 4, "f8": 8, "i8": 16}[self.accumulator]
+        itemsize = {"i2": 2, "f4": 4, "i4": 4, "f8": 8, "i8": 16}[self.accumulator]
         if self.parts is not None:
             return prod(shape) * channels * itemsize + self.parts[0].memory(shape[1:], channels)
         if self.method == "fft":
@@ -293,19 +309,50 @@ def _box(request: Request, kernel: Array) -> Plan | None:
     if kernel.ndim != 2 or kernel.size == 1 or kernel.flat[0] == 0 or not (kernel == kernel.flat[0]).all():
         return None
     height, width = kernel.shape
-    kind = "f4" if request.source == request.target == np.float32 else "f8"
+    weight = float(kernel.flat[0])
+    single, kind, sums = request.source == request.target == np.float32, "", 0.0
     if request.source.kind != "f":
         # Sums of pixels are exact; the weight is one rounding of its own, its product another, the bias a third.
         sums = _peak(request) * kernel.size
-        largest = sums * abs(float(kernel.flat[0])) + abs(request.bias)
+        largest = sums * abs(weight) + abs(request.bias)
         if max(sums, largest if _whole(request) else 0) >= 2**53:
             return None
         near_enough = request.target.kind == "f" or 3 * 2.0**-24 * largest < 1e-3
         narrow = request.target.itemsize <= (4 if request.target.kind == "f" else 2)
-        if sums < 2**24 and narrow and (largest < 2**24 if _whole(request) else near_enough):
-            kind = "f4"
+        single = sums < 2**24 and narrow and (largest < 2**24 if _whole(request) else near_enough)
+        kind = _whole_sums(request, kernel.size)
+    fits = kind != "" and _fits(request, kernel.size * weight)
+    if fits:  # the conditions of ext/means.h
+        single = sums < 2**24 and sums * abs(weight) <= 256 and kernel.size <= 4096
+        kind = kind if single else "i4"
+    kind = kind or ("f4" if single else "f8")
     cost = _BOX[kind] + _BOX_DOUBLING[kind] * width.bit_length()
-    return Plan(request, "box", kind, f"sums of {width} across and {height} down, as fast for any size", cost)
+    reason = f"sums of {width} across and {height} down, as fast for any size"
+    return Plan(request, "box", kind, reason, cost, single=single, fits=fits)
+
+
+def _whole_sums(request: Request, count: int) -> str:
+    """The words in which sums of so many pixels are whole numbers, or "" for none."""
+    if request.source.itemsize > 2 or request.has_alpha:
+        return ""
+    info = np.iinfo(np.uint8 if request.source.kind == "b" else request.source)
+    if not info.min <= request.cval <= info.max or request.cval != round(request.cval):
+        return ""
+    for kind, bits in (("i2", 16), ("i4", 32)):
+        largest = 2 ** (bits - 1) if info.min < 0 else 2**bits - 1
+        if request.source.itemsize * 8 < bits and count * _peak(request) <= largest:
+            return kind
+    return ""
+
+
+def _fits(request: Request, factor: float) -> bool:
+    """Whether a factor brings every value into the range of an integer result of 8 or 16 bits."""
+    if request.target.kind not in "iu" or request.target.itemsize > 2 or request.bias != 0:
+        return False
+    source = np.iinfo(np.uint8 if request.source.kind == "b" else request.source)
+    target = np.iinfo(request.target)
+    ends = (source.min * factor, source.max * factor)
+    return bool(target.min - 0.49 < min(ends) and max(ends) < target.max + 0.49)
 
 
 def _fft(request: Request, kernel: Array) -> Plan | None:

@@ -93,10 +93,13 @@ def explain(
         "kernels": len(taps),
         "sum": float(kernel.sum()),
         "rank": rank(kernel),
-        "accumulator": {"f4": "float32", "f8": "float64", "i8": "int128"}[found.accumulator],
+        "accumulator": _ACCUMULATORS[found.accumulator],
         "flops": found.flops(count) * len(taps),
         "memory": found.memory(size, values.shape[-1]) + copies * count * (4 if target == np.float32 else 8),
     }
+
+
+_ACCUMULATORS = {"i2": "int16", "i4": "int32", "f4": "float32", "f8": "float64", "i8": "int128"}
 
 
 def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -302,7 +302,7 @@ def sets_alpha_aside(
         return True
     if options.bias == 0 and source.dtype != np.float16 and target.kind in "iuf" and target != np.float16:
         found, _ = planned(kernels[0], source[..., :-1], target, options, False)
-        if found.method != "fft" and found.accumulator != "i8":
+        if found.method != "fft" and found.accumulator in ("f4", "f8"):
             return False
     return is_opaque()
 

@@ -32,6 +32,8 @@ class Box:
         alpha_one: float,
         top: int,
         left: int,
+        word: int = 0,
+        fits: bool = False,
     ) -> None: ...
     def slab(
         self,
