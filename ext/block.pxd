@@ -1,7 +1,6 @@
 """Sums of a block of rows and vectors in registers, and of the columns at the edges."""
 
-from border cimport border_index
-from pixels cimport Source, real, wide
+from pixels cimport real, wide
 
 cdef extern from "block.h" nogil:
     enum: BLOCK_ROWS
@@ -50,35 +49,34 @@ cdef struct Edge:
     Py_ssize_t *places  # their columns in the source, -1 for beyond it
 
 
-cdef inline void edge_rows(const Source *source, const Edge *edge, const Py_ssize_t *lines, Py_ssize_t rows,
+cdef inline void edge_rows(const real **lines, const Edge *edge, Py_ssize_t channels, Py_ssize_t rows,
                            const real *kernel, Py_ssize_t height, Py_ssize_t width, const real *outside, real bias,
-                           real *strip, Py_ssize_t pitch, real *out, Py_ssize_t out_stride,
-                           const vector *_) noexcept nogil:
+                           real *strip, real *out, Py_ssize_t out_stride, const vector *_) noexcept nogil:
     """The columns of an edge, for at most COLUMNS vectors of rows, summed like `block`, value for value.
 
-    Source values of the accumulator's type, side by side. They are transposed into `strip`, where vectors run down the
-    columns and a border is a matter of looking up places; `lines` holds the row of the source for each of
-    rows + height - 1 rows, -1 for beyond it. out: the first of these rows.
+    lines: rows + height - 1 rows of the source. They are transposed into `strip`, where vectors run down the columns
+    and a border is a matter of looking up places; it holds COLUMNS vectors + height - 1 values for each column and
+    channel in reach, and COLUMNS vectors more. out: the first of the rows.
     """
-    cdef Py_ssize_t channels = source.channels, lanes = VECTOR_BYTES // sizeof(real), y, x, j, c, ky, kx
-    cdef const real *line
+    cdef Py_ssize_t span = COLUMNS * (VECTOR_BYTES // sizeof(real)), pitch = span + height - 1, y, x, j, c, ky, kx
     cdef const vector *column
+    cdef real *goal = strip
     cdef vector t0, t1, t2, t3
-    cdef vector *sums
-    cdef real *goal
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):
-        for y in range(rows + height - 1):
-            line = <const real *>(source.data + lines[y] * source.row_stride)
-            for j in range(edge.reach):
-                for c in range(channels):
-                    strip[(j * channels + c) * pitch + y] = (
-                        outside[c] if lines[y] < 0 or edge.places[j] < 0 else line[edge.places[j] * channels + c])
-        goal = strip + edge.reach * channels * pitch
-        sums = <vector *>goal
+        for j in range(edge.reach):
+            for c in range(channels):
+                if edge.places[j] < 0:
+                    for y in range(rows + height - 1):
+                        goal[y] = outside[c]
+                else:
+                    x = edge.places[j] * channels + c
+                    for y in range(rows + height - 1):
+                        goal[y] = lines[y][x]
+                goal += pitch
         for x in range((edge.end - edge.begin) * channels):
-            for j in range(lanes):
-                goal[j] = bias
-            t0 = t1 = t2 = t3 = sums[0]
+            for y in range(span):
+                goal[y] = bias
+            t0, t1, t2, t3 = (<vector *>goal)[0], (<vector *>goal)[1], (<vector *>goal)[2], (<vector *>goal)[3]
             for ky in range(height):
                 for kx in range(width):
                     column = <const vector *>(strip + (x + kx * channels) * pitch + ky)
@@ -86,6 +84,6 @@ cdef inline void edge_rows(const Source *source, const Edge *edge, const Py_ssiz
                     t1 += kernel[ky * width + kx] * column[1]
                     t2 += kernel[ky * width + kx] * column[2]
                     t3 += kernel[ky * width + kx] * column[3]
-            sums[0], sums[1], sums[2], sums[3] = t0, t1, t2, t3
+            (<vector *>goal)[0], (<vector *>goal)[1], (<vector *>goal)[2], (<vector *>goal)[3] = t0, t1, t2, t3
             for y in range(rows):
                 out[y * out_stride + edge.begin * channels + x] = goal[y]

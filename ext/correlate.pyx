@@ -177,39 +177,35 @@ cdef Py_ssize_t correlate_in_place(const Source *source, const Task *task, const
     columns for a block between the edges.
     """
     cdef Py_ssize_t height = task.height, width = task.width, channels = source.channels
-    cdef Py_ssize_t lanes = 1 if real is wide else VECTOR_BYTES // sizeof(real)
-    cdef Py_ssize_t tile_width = COLUMNS * lanes, band = tile_width // BLOCK_ROWS * BLOCK_ROWS
-    cdef Py_ssize_t pitch = tile_width + height - 1, row_values = task.pitch * channels
-    cdef Py_ssize_t beyond = (task.columns + width - 1) * channels if task.border == CONSTANT else 0
-    cdef Py_ssize_t begin = task.begin, end, y, x, last, r, i, strip_values
+    cdef Py_ssize_t tile_width = COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
+    cdef Py_ssize_t band = tile_width // BLOCK_ROWS * BLOCK_ROWS, row_values = task.pitch * channels
+    cdef Py_ssize_t beyond = source.width * channels if task.border == CONSTANT else 0
+    cdef Py_ssize_t strip_pitch = tile_width + height - 1
+    cdef Py_ssize_t begin = task.begin, end, y, x, last, i, at
     cdef Edge[2] edges
     cdef char *memory
-    cdef const real **rows
-    cdef Py_ssize_t *lines
+    cdef const real **lines
     cdef real *offsets
-    cdef real *line
+    cdef real *nothing
     cdef real *strip
     edges[0].begin, edges[0].end = 0, larger(task.left, 0)
     edges[1].begin, edges[1].end = smaller(task.columns, source.width - (width - 1 - task.left)), task.columns
     for i in range(2):
         edges[i].reach = edges[i].end - edges[i].begin + width - 1
-    strip_values = larger(edges[0].reach, edges[1].reach) * channels * pitch + tile_width
-    memory = <char *>calloc((height + BLOCK_ROWS) * sizeof(void *)
-                            + (band + height + edges[0].reach + edges[1].reach) * sizeof(Py_ssize_t)
-                            + (tile_width + beyond + strip_values) * sizeof(real), 1)
+    memory = <char *>malloc((band + height + edges[0].reach + edges[1].reach) * sizeof(void *) + sizeof(real) * (
+        2 * tile_width + beyond + larger(edges[0].reach, edges[1].reach) * channels * strip_pitch))
     if memory == NULL:
         raise MemoryError()
-    rows = <const real **>memory
-    lines = <Py_ssize_t *>(rows + height + BLOCK_ROWS)
-    edges[0].places = lines + band + height
+    lines = <const real **>memory
+    edges[0].places = <Py_ssize_t *>(lines + band + height)
     edges[1].places = edges[0].places + edges[0].reach
     offsets = <real *>(edges[1].places + edges[1].reach)
-    line = offsets + tile_width
-    strip = line + beyond
+    nothing = offsets + tile_width
+    strip = nothing + beyond
     for x in range(tile_width):
         offsets[x] = bias
     for x in range(beyond):
-        line[x] = outside[x % channels]
+        nothing[x] = outside[x % channels]
     for i in range(2):
         for x in range(edges[i].reach):
             edges[i].places[x] = border_index(edges[i].begin - task.left + x, source.width, task.border)
@@ -218,25 +214,27 @@ cdef Py_ssize_t correlate_in_place(const Source *source, const Task *task, const
         end = smaller(begin + band, task.end)
         begin = smaller(begin, end - BLOCK_ROWS)
         for i in range(end - begin + height - 1):
-            lines[i] = border_index(begin - task.top + i, source.height, task.border)
+            at = border_index(begin - task.top + i, source.height, task.border)
+            lines[i] = nothing if at < 0 else <const real *>(source.data + at * source.row_stride)
         y = begin
         while y < end:
             y = smaller(y, end - BLOCK_ROWS)
-            for r in range(height + BLOCK_ROWS - 1):
-                i = lines[y - begin + r]
-                rows[r] = line if i < 0 else <const real *>(source.data + i * source.row_stride) - task.left * channels
             x = edges[0].end * channels
             while True:
-                block(rows, kernel, height, width, channels, x, offsets, 0, out + y * row_values + x, row_values)
+                block(lines + (y - begin), kernel, height, width, channels, x - task.left * channels, offsets, 0,
+                      out + y * row_values + x, row_values)
                 if x >= last:
                     break
-                x += tile_width  # from the second block on at a cache line's border, where rows begin at one
-                x -= <size_t>(out + y * row_values + x) % VECTOR_BYTES // sizeof(real)
-                x = smaller(x, last)
+                x += tile_width
+                if x < last:  # begin at a cache line's border from the second block on, where rows begin at one
+                    x -= <size_t>(out + y * row_values + x) % VECTOR_BYTES // sizeof(real)
+                else:
+                    x = last
             y += BLOCK_ROWS
         for i in range(2):
-            edge_rows(source, &edges[i], lines, end - begin, kernel, height, width, outside, bias, strip, pitch,
-                      out + begin * row_values, row_values, _)
+            if edges[i].begin < edges[i].end:
+                edge_rows(lines, &edges[i], channels, end - begin, kernel, height, width, outside, bias, strip,
+                          out + begin * row_values, row_values, _)
         begin = end
     free(memory)
     return 0
