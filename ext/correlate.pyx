@@ -1,9 +1,9 @@
 """Correlation of a row slab with a kernel, directly or axis by axis.
 
-Input rows are converted to the accumulator's type one at a time into a ring of padded rows, where the border is
-written out; blocks of BLOCK_ROWS rows x COLUMNS vectors of the output stay in registers while every loaded vector feeds
-all their rows. A separable kernel filters each row on its way into the ring. Nothing but the ring is ever copied, every
-source type and stride goes through the same loops, and every output value is summed in one order (kernel rows, then
+An image of the accumulator's type is read and written where it lies. Otherwise input rows are converted to that type
+one at a time into a ring of padded rows, where the border is written out. Blocks of BLOCK_ROWS rows x COLUMNS vectors of
+the output stay in registers while every loaded vector feeds all their rows. A separable kernel filters each row on its
+way into the ring. Nothing but the ring is ever copied, and every output value is summed in one order (kernel rows, then
 columns), whatever the slab, the block or the thread.
 """
 
@@ -11,30 +11,17 @@ from cpython.buffer cimport PyBuffer_Release
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
-from border cimport border_index
+from block cimport (BLOCK_ROWS, COLUMNS, VECTOR_BYTES, Edge, block, double_vector, edge_rows, float_vector, vector,
+                    wide_vector)
+from border cimport CONSTANT, border_index
 from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source,
                      premultiply, real, smaller, unpremultiply, wide)
 
 cdef extern from *:
     const Py_ssize_t PY_SSIZE_T_MIN
 
-cdef extern from "simd.h" nogil:
-    enum: BLOCK_ROWS
-    enum: VECTOR_BYTES
-    ctypedef float float_vector
-    ctypedef double double_vector
-    ctypedef long long wide_vector
-
-cdef enum:
-    COLUMNS = 4  # vectors side by side in a block
-
 cdef Py_ssize_t OUTSIDE = PY_SSIZE_T_MIN
 OUTSIDE_PLANE = OUTSIDE
-
-ctypedef fused vector:
-    float_vector
-    double_vector
-    wide_vector
 
 cdef struct Task:
     int border
@@ -42,44 +29,6 @@ cdef struct Task:
     Py_ssize_t top, left  # how far the kernel reaches up and left of an output pixel's place in the source
     Py_ssize_t first, columns, pitch  # of the output: those to work on, and all of a row
     Py_ssize_t depth, height, width  # of the kernel
-
-
-cdef void block(const real **rows, const real *kernel, Py_ssize_t height, Py_ssize_t width, Py_ssize_t step,
-                Py_ssize_t x, const real *start, Py_ssize_t start_stride, real *out, Py_ssize_t out_stride,
-                const vector *_) noexcept nogil:
-    """Add the correlation of BLOCK_ROWS rows of COLUMNS vectors at `x` to `start`, giving `out`.
-
-    `step` is the distance of neighbouring pixels in a row, in values.
-    """
-    cdef vector total[BLOCK_ROWS][COLUMNS]
-    cdef vector v0, v1, v2, v3
-    cdef const vector *line
-    cdef const real *taps
-    cdef Py_ssize_t ky, kx, r
-    # Of the nine pairs of the two fused types only these three exist; the condition is decided when Cython translates.
-    if (real is float and vector is float_vector) or (real is double and vector is double_vector) or (
-            real is wide and vector is wide_vector):
-        for r in range(BLOCK_ROWS):
-            line = <const vector *>(start + r * start_stride)
-            for kx in range(COLUMNS):
-                total[r][kx] = line[kx]
-        for ky in range(height + BLOCK_ROWS - 1):
-            for kx in range(width):
-                line = <const vector *>(rows[ky] + x + kx * step)
-                v0 = line[0]
-                v1 = line[1]
-                v2 = line[2]
-                v3 = line[3]
-                taps = kernel + ky * width + kx
-                for r in range(BLOCK_ROWS):
-                    if r <= ky < height + r:
-                        total[r][0] += taps[-r * width] * v0
-                        total[r][1] += taps[-r * width] * v1
-                        total[r][2] += taps[-r * width] * v2
-                        total[r][3] += taps[-r * width] * v3
-        for r in range(BLOCK_ROWS):
-            for kx in range(COLUMNS):
-                (<vector *>(out + r * out_stride))[kx] = total[r][kx]
 
 
 cdef void filter_row(const real *row, const real *taps, Py_ssize_t count, Py_ssize_t step, Py_ssize_t values, real *out,
@@ -205,7 +154,7 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
                     goal = <real *>out + (y * task.pitch + task.first) * channels + x
                     goal_stride = task.pitch * channels
                 block(rows, kernel + t * height * width, height, width, channels, x, start, start_stride,
-                      goal, goal_stride, _)
+                      goal, goal_stride)
                 if goal == tile:
                     count = smaller(tile_width, row_values - x)
                     for r in range(smaller(BLOCK_ROWS, end - y)):
@@ -219,6 +168,78 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     return saturated
 
 
+cdef Py_ssize_t correlate_in_place(const Source *source, const Task *task, const real *kernel, const real *outside,
+                                   real bias, real *out, const vector *_) except -1 nogil:
+    """All columns where source and output are of the accumulator's type: blocks read and write both where they lie.
+
+    The last block of a row and the last rows of a slab are moved back to end where they end: what is summed twice comes
+    out the same. Columns whose reach crosses the border are `edge_rows`. The output has at least BLOCK_ROWS rows, and
+    columns for a block between the edges.
+    """
+    cdef Py_ssize_t height = task.height, width = task.width, channels = source.channels
+    cdef Py_ssize_t tile_width = COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
+    cdef Py_ssize_t band = tile_width // BLOCK_ROWS * BLOCK_ROWS, row_values = task.pitch * channels
+    cdef Py_ssize_t beyond = source.width * channels if task.border == CONSTANT else 0
+    cdef Py_ssize_t strip_pitch = tile_width + height - 1
+    cdef Py_ssize_t begin = task.begin, end, y, x, last, i, at
+    cdef Edge[2] edges
+    cdef char *memory
+    cdef const real **lines
+    cdef real *offsets
+    cdef real *nothing
+    cdef real *strip
+    edges[0].begin, edges[0].end = 0, larger(task.left, 0)
+    edges[1].begin, edges[1].end = smaller(task.columns, source.width - (width - 1 - task.left)), task.columns
+    for i in range(2):
+        edges[i].reach = edges[i].end - edges[i].begin + width - 1
+    memory = <char *>malloc((band + height + edges[0].reach + edges[1].reach) * sizeof(void *) + sizeof(real) * (
+        2 * tile_width + beyond + larger(edges[0].reach, edges[1].reach) * channels * strip_pitch))
+    if memory == NULL:
+        raise MemoryError()
+    lines = <const real **>memory
+    edges[0].places = <Py_ssize_t *>(lines + band + height)
+    edges[1].places = edges[0].places + edges[0].reach
+    offsets = <real *>(edges[1].places + edges[1].reach)
+    nothing = offsets + tile_width
+    strip = nothing + beyond
+    for x in range(tile_width):
+        offsets[x] = bias
+    for x in range(beyond):
+        nothing[x] = outside[x % channels]
+    for i in range(2):
+        for x in range(edges[i].reach):
+            edges[i].places[x] = border_index(edges[i].begin - task.left + x, source.width, task.border)
+    last = edges[1].begin * channels - tile_width
+    while begin < task.end:
+        end = smaller(begin + band, task.end)
+        begin = smaller(begin, end - BLOCK_ROWS)
+        for i in range(end - begin + height - 1):
+            at = border_index(begin - task.top + i, source.height, task.border)
+            lines[i] = nothing if at < 0 else <const real *>(source.data + at * source.row_stride)
+        y = begin
+        while y < end:
+            y = smaller(y, end - BLOCK_ROWS)
+            x = edges[0].end * channels
+            while True:
+                block(lines + (y - begin), kernel, height, width, channels, x - task.left * channels, offsets, 0,
+                      out + y * row_values + x, row_values)
+                if x >= last:
+                    break
+                x += tile_width
+                if x < last:  # begin at a cache line's border from the second block on, where rows begin at one
+                    x -= <size_t>(out + y * row_values + x) % VECTOR_BYTES // sizeof(real)
+                else:
+                    x = last
+            y += BLOCK_ROWS
+        for i in range(2):
+            if edges[i].begin < edges[i].end:
+                edge_rows(lines, &edges[i], channels, end - begin, kernel, height, width, outside, bias, strip,
+                          out + begin * row_values, row_values, _)
+        begin = end
+    free(memory)
+    return 0
+
+
 cdef Py_ssize_t correlate_panels(const Source *source, Task task, const Py_ssize_t *planes, const real *kernel,
                                  const real *across, const real *outside, real bias, real alpha_one, real kernel_sum,
                                  char *out, Py_ssize_t out_itemsize, bint same_type, bint in_place, Store store,
@@ -227,10 +248,16 @@ cdef Py_ssize_t correlate_panels(const Source *source, Task task, const Py_ssize
     cdef Py_ssize_t channels = source.channels, columns = task.columns, saturated = 0, i
     cdef Py_ssize_t step = 2 * COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
     cdef Py_ssize_t edges[4]
+    cdef Source plane
     cdef bint fits = (same_type and alpha_one == 0 and source.channel_stride == sizeof(real)
                       and source.pixel_stride == channels * source.channel_stride)
     edges[0], edges[1], edges[2], edges[3] = 0, larger(task.left, 0), 0, columns
     edges[2] = smaller(columns, source.width - (task.width - 1 - task.left))
+    if fits and in_place and across == NULL and task.depth == 1 and planes[0] != OUTSIDE and (
+            task.end - task.begin >= BLOCK_ROWS) and 2 * (edges[2] - edges[1]) * channels >= step:
+        plane = source[0]
+        plane.data += planes[0]
+        return correlate_in_place(&plane, &task, kernel, outside, bias, <real *>out, _)
     if step % channels == 0:  # whole blocks of whole pixels
         step //= channels
     edges[2] = edges[1] + larger(edges[2] - edges[1], 0) // step * step

@@ -108,9 +108,10 @@ def convolve(
             known = _small.get(key)
         except TypeError:  # an option that cannot be hashed is a wrong one, refused below
             known = key = None
-        if known is not None and (threads is None or thread_count(threads)):
-            correlation, rows, result = known[0], known[1][0], np.empty(*known[1:])
-            correlation.slab(image, result, None, 0, rows)
+        if known is not None and (threads is None or (type(threads) is int and threads > 0) or thread_count(threads)):
+            correlation, size, target = known
+            result = np.empty(size, target)
+            correlation.slab(image, result, None, 0, size[0])
             return result
     request = Options(
         border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, nan, method, thread_count(threads)
