@@ -14,16 +14,20 @@ import numpy.typing as npt
 from ..errors import ImgtoolError
 from ._files import PathLike, opened, published, reason, shown
 from ._image import Image, Info, Source, layout
+from ._points import PointTable, read_matches, read_points
 from .formats import SNIFFED, Format, output_format, recognised
 
 __all__ = [
     "MAX_PIXELS",
     "Image",
     "Info",
+    "PointTable",
     "check_output",
     "probe",
     "read",
     "read_json",
+    "read_matches",
+    "read_points",
     "write",
     "write_bytes",
     "write_text",
