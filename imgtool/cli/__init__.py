@@ -18,7 +18,11 @@ _COMMANDS = {
     "convolve": "Convolve images with a kernel.",
     "kernels": "List the named kernels; print or draw one.",
     "register": "Register moving images to a fixed one.",
+    "stack": "Align the pages of a stack, or a series of images.",
     "warp": "Warp images by a transform that register wrote.",
+    "points": "Bring points from the fixed image to the moving one, or back.",
+    "transform": "Tell of transforms; compose, invert and convert them.",
+    "evaluate": "Measure how far a transform is from matched landmarks.",
 }
 
 

@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
@@ -14,6 +14,7 @@ import numpy.typing as npt
 from ..errors import ImgtoolError
 from ._files import PathLike, opened, published, reason, shown
 from ._image import Image, Info, Source, layout
+from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
 from .formats import SNIFFED, Format, output_format, recognised
 
@@ -21,8 +22,11 @@ __all__ = [
     "MAX_PIXELS",
     "Image",
     "Info",
+    "Pages",
     "PointTable",
     "check_output",
+    "open_pages",
+    "page_writer",
     "probe",
     "read",
     "read_json",
@@ -87,16 +91,49 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image:
     with opened(path) as stream, _explained(path):
         source = _source(stream)
         info = source.info
-        if info.pixels > max_pixels:
-            height, width = info.shape[info.pages > 1 :][:2]
-            size = f"{width} x {height}" + f" x {info.pages} pages" * (info.pages > 1)
-            raise ImgtoolError(
-                f"{size} is {info.pixels} pixels and the limit is {max_pixels}; raise it with --max-pixels (max_pixels)"
-            )
+        _check_size(info, info.pages, max_pixels)
         data = source.decode()
     if not (data.dtype.isnative and data.flags.c_contiguous):
         data = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
     return Image(data, info.channel_axis, source.metadata)
+
+
+@contextmanager
+def open_pages(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Iterator[Pages]:
+    """The pages of a stack, read one by one; a still image has one.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; its first bytes tell the format, not its name.
+    max_pixels : int
+        The most pixels (height x width) of a page to decode, checked by the header.
+
+    Returns
+    -------
+    context manager
+        Of a sequence of `Image`, with the file's `info`.
+
+    Raises
+    ------
+    ImgtoolError
+        As `read` does, also when a page is taken.
+    """
+    with opened(path) as stream:
+        with _explained(path):
+            source = _source(stream)
+            _check_size(source.info, 1, max_pixels)
+        yield Pages(source, lambda: _explained(path))
+
+
+def _check_size(info: Info, pages: int, max_pixels: int) -> None:
+    height, width = info.shape[info.pages > 1 :][:2]
+    pixels = height * width * pages
+    if pixels > max_pixels:
+        size = f"{width} x {height}" + f" x {pages} pages" * (pages > 1)
+        raise ImgtoolError(
+            f"{size} is {pixels} pixels and the limit is {max_pixels}; raise it with --max-pixels (max_pixels)"
+        )
 
 
 def _source(stream: BinaryIO) -> Source:
@@ -244,6 +281,44 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
             import_module(f".{target.module}", __name__).write_image(stream, plain, target.name)
         except ImgtoolError as error:
             raise ImgtoolError(f"{shown(path)}: {error}") from None
+
+
+@contextmanager
+def page_writer(
+    path: PathLike, first: Image, pages: int, *, overwrite: bool = False
+) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """A function that appends a page to a TIFF or NPY file; it appears under its name, whole, when the block ends.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The output; its extension names the format.
+    first : Image
+        What all pages are like in shape, dtype, channels and metadata; it is not written.
+    pages : int
+        How many there will be.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    ImgtoolError
+        If the format cannot hold the pages, the file exists, or it cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with page_writer(f"{folder}/stack.tif", Image(np.zeros((4, 5))), 3) as append:
+    ...         for number in range(3):
+    ...             append(np.full((4, 5), float(number)))
+    ...     read(f"{folder}/stack.tif").data[:, 0, 0]
+    array([0., 1., 2.])
+    """
+    target = _output(path, first.data.dtype, first.channels, first.has_alpha, pages)
+    with published(path, overwrite=overwrite) as stream:
+        with import_module(f".{target.module}", __name__).page_writer(stream, first, pages) as append:
+            yield append
 
 
 def read_json(path: PathLike) -> Any:
