@@ -1,6 +1,7 @@
 """Image files as the planes that a registration compares, and the options that say how."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -12,7 +13,7 @@ from .options import number, parsed
 if TYPE_CHECKING:
     from .._check import Array
     from .._colour import Channel
-    from ..io import Image, Info
+    from ..io import Image, Info, Pages
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 Spacing = tuple[float, float]
@@ -28,7 +29,7 @@ class Look:
     nodata: float | None = None
 
 
-def looks_option(command: Function) -> Function:
+def look_options(command: Function) -> Function:
     """Give `command` the options --channel and --nodata; each is a pair, for the fixed and the moving image."""
     channel = click.option(
         "--channel",
@@ -48,16 +49,36 @@ def looks_option(command: Function) -> Function:
     return channel(nodata(command))
 
 
+def look_of_one(command: Function) -> Function:
+    """Give `command` the options --channel and --nodata for images that are all looked at alike."""
+    channel = click.option(
+        "--channel",
+        metavar="WHAT",
+        default="luminance",
+        callback=parsed(_channel),
+        help="What of colours and channels is compared: luminance, all, red, green, blue, a number from 1, or several "
+        "joined by +, which are taken together as their first principal component.",
+    )
+    nodata = click.option(
+        "--nodata", metavar="VALUE", callback=parsed(number), help="Pixels of exactly this value do not count."
+    )
+    return channel(nodata(command))
+
+
 def _two(text: str, parse: Callable[[str], Any]) -> tuple[Any, Any]:
     first, comma, second = text.partition(",")
     value = parse(first)
     return value, parse(second) if comma else value
 
 
-def _channels(text: str) -> "tuple[Channel, Channel]":
+def _channel(text: str) -> "Channel":
     from .._colour import parse_channel
 
-    return _two(text, parse_channel)
+    return parse_channel(text)
+
+
+def _channels(text: str) -> "tuple[Channel, Channel]":
+    return _two(text, _channel)
 
 
 def _nodata(text: str) -> tuple[float, float]:
@@ -121,3 +142,49 @@ def spacing_of(name: str, image: "Image", wanted: Spacing | str | None) -> Spaci
         )
     x, y, unit = image.metadata["resolution"]
     return _MM[unit] / x, _MM[unit] / y
+
+
+class Series:
+    """The pages of several files as one sequence of planes, for as long as the block lasts."""
+
+    def __init__(self, inputs: Sequence[str], look: Look, max_pixels: int) -> None:
+        from .. import io
+
+        self.inputs, self._look, self._max_pixels = inputs, look, max_pixels
+        self.infos: list[Info] = [io.probe(name) for name in inputs]
+        for name, info in zip(inputs, self.infos, strict=True):
+            check_channels(name, info, look)
+        self.places = [
+            (name, page) for name, info in zip(inputs, self.infos, strict=True) for page in range(info.pages)
+        ]
+        self._open: tuple[str, Pages] | None = None
+        self._files = ExitStack()
+
+    def __enter__(self) -> "Series":
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._files.close()
+
+    def __len__(self) -> int:
+        return len(self.places)
+
+    def __getitem__(self, number: int) -> "Array":
+        image = self.image(number)
+        return plane_of(self.name(number), image, image.data, self._look)
+
+    def image(self, number: int) -> "Image":
+        """The page itself; its file stays open until another is needed."""
+        from .. import io
+
+        name, page = self.places[number]
+        if self._open is None or self._open[0] != name:
+            self._files.close()
+            self._open = name, self._files.enter_context(io.open_pages(name, max_pixels=self._max_pixels))
+        return self._open[1][page]
+
+    def name(self, number: int) -> str:
+        """What to call a page."""
+        name, page = self.places[number]
+        several = self.infos[self.inputs.index(name)].pages > 1
+        return f"{name} page {page + 1}" if several else name

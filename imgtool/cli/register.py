@@ -1,18 +1,19 @@
 """imgtool register."""
 
+import functools
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..errors import ImgtoolError
 from .options import FILE, Batch, batch_options, parsed, sampling_options
 from .plan import Item, below, image_outputs, make_plan
-from .planes import Look, Spacing, check_channels, looks_option, plane_of, spacing, spacing_of
+from .planes import Look, Spacing, check_channels, look_options, plane_of, spacing, spacing_of
 from .run import Done, check_fit, execute
 from .warp import load_transform
 from .words import HELP
@@ -23,6 +24,8 @@ if TYPE_CHECKING:
     from ..registration import Registration
     from ..transforms import MatrixTransform
 
+Function = TypeVar("Function", bound=Callable[..., Any])
+
 PICTURES = ("overlay", "checkerboard")
 
 
@@ -30,6 +33,35 @@ def _bins(value: Any) -> int:
     from ..metrics import bin_count
 
     return bin_count(value)
+
+
+def engine_options(command: Function) -> Function:
+    """Give `command` the options on how a registration is done; its body gets `search`, `background` and `bins`."""
+    options = (
+        click.option(
+            "--search",
+            type=click.Choice(["auto", "none", "shift", "rotation", "full"]),
+            default="auto",
+            help="How far apart the two may be at the start: as far as need be, hardly at all, shifted, turned by any "
+            "angle as well, of another size as well.",
+        ),
+        click.option(
+            "--background",
+            type=click.Choice(["auto", "none"]),
+            default="auto",
+            help="Whether to look for a frame that stands still in both images, such as the black sector round an "
+            "ultrasound image, and leave it out.",
+        ),
+        click.option(
+            "--bins",
+            type=int,
+            default=64,
+            metavar="N",
+            callback=parsed(_bins),
+            help="Histogram bins for each image, 4 to 256.",
+        ),
+    )
+    return functools.reduce(lambda function, option: option(function), reversed(options), command)
 
 
 @click.command(context_settings=HELP)
@@ -43,20 +75,6 @@ def _bins(value: Any) -> int:
     help="What may happen to the moving image: shifts; and rotation; and one scale; and two scales and shear; and "
     "perspective. auto decides by the images and says what it took.",
 )
-@click.option(
-    "--search",
-    type=click.Choice(["auto", "none", "shift", "rotation", "full"]),
-    default="auto",
-    help="How far the two may be apart: anything that auto finds; hardly; shifted; also turned by any angle; also of "
-    "another size.",
-)
-@click.option(
-    "--background",
-    type=click.Choice(["auto", "none"]),
-    default="auto",
-    help="Whether to look for a frame that stands still in both images, such as the black sector round an ultrasound "
-    "image, and leave it out.",
-)
 @click.option("--initial", metavar="FILE", type=FILE, help="Begin at this transform instead of searching.")
 @click.option(
     "--landmarks",
@@ -66,7 +84,7 @@ def _bins(value: Any) -> int:
 )
 @click.option("--fixed-mask", metavar="FILE", type=FILE, help="Image that is 0 where the fixed one does not count.")
 @click.option("--moving-mask", metavar="FILE", type=FILE, help="Image that is 0 where the moving one does not count.")
-@looks_option
+@look_options
 @click.option(
     "--spacing",
     "pixel_size",
@@ -81,9 +99,7 @@ def _bins(value: Any) -> int:
     callback=parsed(spacing),
     help="The same for the moving images, where theirs differs.",
 )
-@click.option(
-    "--bins", type=int, default=64, metavar="N", callback=parsed(_bins), help="Histogram bins for each image, 4 to 256."
-)
+@engine_options
 @click.option(
     "-t",
     "--transform",

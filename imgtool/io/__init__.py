@@ -316,9 +316,9 @@ def page_writer(
     array([0., 1., 2.])
     """
     target = _output(path, first.data.dtype, first.channels, first.has_alpha, pages)
-    with published(path, overwrite=overwrite) as stream:
-        with import_module(f".{target.module}", __name__).page_writer(stream, first, pages) as append:
-            yield append
+    module = import_module(f".{target.module}", __name__)
+    with published(path, overwrite=overwrite) as stream, module.page_writer(stream, first, pages) as append:
+        yield append
 
 
 def read_json(path: PathLike) -> Any:

@@ -72,7 +72,11 @@ def page_writer(stream: BinaryIO, first: Image, pages: int) -> Iterator[Callable
         "shape": shape,
     }
     np.lib.format.write_array_header_1_0(stream, header)
-    yield lambda page: stream.write(np.ascontiguousarray(page).data)
+
+    def write(page: Array) -> None:
+        stream.write(np.ascontiguousarray(page).data)
+
+    yield write
 
 
 def _check_shape(shape: tuple[int, ...], channel_axis: int | None) -> None:
