@@ -112,6 +112,8 @@ def _write(
     colour: tuple[int, int, int] = (_INK, _INK, _INK),
 ) -> None:
     """`text` in dots; one of `left`, `right` and `centre` says where."""
+    if not text:
+        return
     rows = [[int(row) for row in _GLYPHS.get(letter, _GLYPHS["-"])] for letter in text]
     dots = np.array([[[row >> bit & 1 for bit in (2, 1, 0, 3)] for row in glyph] for glyph in rows], bool)
     dots = np.kron(np.hstack(list(dots)), np.ones((_ZOOM, _ZOOM), bool))

@@ -70,7 +70,11 @@ def fit(fixed: npt.ArrayLike, moving: npt.ArrayLike, model: str) -> Matrix:
     # About the centroids the numbers are small, and the shift takes care of itself.
     centres = f.mean(axis=0), m.mean(axis=0)
     about = _FITS[model](f - centres[0], m - centres[1])
-    return np.asarray(_shifted(centres[1]) @ about @ _shifted(-centres[0]))
+    matrix = _shifted(centres[1]) @ about @ _shifted(-centres[0])
+    # Points and the image's origin are on the same side of the horizon, or the image would be torn.
+    if matrix[2, 2] <= _FLAT:
+        raise _contradiction(model)
+    return np.asarray(matrix / matrix[2, 2])
 
 
 def model_for(pairs: int, model: str) -> str:
@@ -148,14 +152,18 @@ def _projective(fixed: Points, moving: Points) -> Matrix:
         )
     about = directions[8].reshape(3, 3)
     depths = source @ about[2]
-    if abs(about[2, 2]) <= _FLAT or depths.min() * depths.max() <= 0 or abs(np.linalg.det(about)) <= _FLAT**2:
+    # The sign of the whole is arbitrary.
+    about = about * np.sign(depths[0])
+    if about[2, 2] <= _FLAT or depths.min() * depths.max() <= 0 or abs(np.linalg.det(about)) <= _FLAT**2:
         raise _contradiction("projective")
     out = np.diag([1 / scales[1], 1 / scales[1], 1]) @ about @ np.diag([scales[0], scales[0], 1])
     return np.asarray(out / out[2, 2])
 
 
 def _contradiction(model: str) -> ImgtoolError:
-    return ImgtoolError(f"no {model} transform fits these landmarks; check their order, or choose a simpler model")
+    return ImgtoolError(
+        f"no {model} transform fits these landmarks; check their order, or choose a simpler model if they lie on lines"
+    )
 
 
 _FITS: dict[str, Any] = {

@@ -112,7 +112,7 @@ def _explained(path: PathLike, parse: Callable[[str], Parsed]) -> Parsed:
 
 def _decoded(content: bytes) -> str:
     try:
-        text = content.decode("utf-8-sig")
+        text = content.decode()
     except UnicodeDecodeError:
         text = "\0"
     if "\0" in text:
@@ -162,8 +162,8 @@ def _lines(text: str) -> tuple[str, list[tuple[int, list[str]]]]:
     """The delimiter, and the number and cells of each line that is not empty."""
     import csv  # here, because images are read without it
 
-    # NumPy's savetxt marks a header like this.
-    text = text.removeprefix("#")
+    # Windows marks text by the first, NumPy's savetxt a header by the second.
+    text = text.removeprefix("\ufeff").removeprefix("#")
     first = next(filter(str.strip, text.splitlines()), "").strip()
     delimiter = next((mark for mark in _DELIMITERS if mark in first), " ")
     if delimiter == " ":
