@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, Batch, batch_options, parsed, sampling_options
+from .options import FILE, Batch, batch_options, inputs_argument, parsed, sampling_options
 from .plan import Item, below, image_outputs, make_plan
-from .run import Done, channel_count, check_fit, execute
+from .run import Done, channel_count, check_fit, execute, write_image
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def _bins(value: Any) -> int:
 
 @click.command(context_settings=HELP)
 @click.argument("fixed", type=FILE)
-@click.argument("moving", metavar="MOVING...", nargs=-1, required=True, type=FILE)
+@inputs_argument("moving", "MOVING")
 @click.option(
     "-m",
     "--model",
@@ -107,7 +107,7 @@ def plan_outputs(moving: Sequence[str], transform: str | None, batch: Batch) -> 
     if transform is not None and (transform.endswith("/") or Path(transform).is_dir()):
         folders.append(Path(transform))
         for output, name in zip(outputs, moving, strict=True):
-            output["transform"] = below(folders[0], name, "", ".json")
+            output["transform"] = below(folders[0], batch.place(name), "", ".json")
     elif transform is not None:
         folder = Path(transform).with_suffix("")
         if len(moving) > 1:
@@ -116,7 +116,8 @@ def plan_outputs(moving: Sequence[str], transform: str | None, batch: Batch) -> 
             )
         if not transform.endswith(".json"):
             raise click.UsageError(f"-t writes JSON; name a .json file, or a folder with a slash at its end: {folder}/")
-        outputs[0]["transform"] = Path(transform)
+        for output in outputs:
+            output["transform"] = Path(transform)
     return [Item(name, output) for name, output in zip(moving, outputs, strict=True)], folders
 
 
@@ -199,7 +200,7 @@ def register_file(
         done.saw(data)
     with done.timed("write"):
         if "output" in item.outputs:
-            io.write(item.outputs["output"], replace(moving, data=data), overwrite=overwrite)
+            write_image(item, replace(moving, data=data), overwrite=overwrite)
         if "transform" in item.outputs:
             io.write_text(item.outputs["transform"], transform_text(result), overwrite=overwrite)
     _describe(result, item, done)
