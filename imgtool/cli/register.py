@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, Batch, batch_options, parsed, sampling_options
+from .options import FILE, Batch, batch_options, inputs_argument, parsed, sampling_options
 from .plan import Item, below, image_outputs, make_plan
 from .planes import Look, Spacing, check_channels, look_options, plane_of, spacing, spacing_of
-from .run import Done, check_fit, execute
+from .run import Done, check_fit, execute, write_image
 from .warp import load_transform
 from .words import HELP
 
@@ -66,7 +66,7 @@ def engine_options(command: Function) -> Function:
 
 @click.command(context_settings=HELP)
 @click.argument("fixed", type=FILE)
-@click.argument("moving", metavar="MOVING...", nargs=-1, required=True, type=FILE)
+@inputs_argument("moving", "MOVING")
 @click.option(
     "-m",
     "--model",
@@ -214,24 +214,24 @@ def plan_outputs(moving: Sequence[str], wanted: dict[str, str | None], batch: Ba
     outputs: list[dict[str, Path]] = [{} for _ in moving]
     folders: list[Path] = []
     wants_image = any(value is not None for value in (batch.output, batch.output_dir, batch.suffix, batch.ext))
-    if wants_image or not any(wanted.values()):
+    if wants_image or batch.in_place or not any(wanted.values()):
         for output, path in zip(outputs, image_outputs(moving, batch), strict=True):
             output["output"] = path
     for what, name in wanted.items():
         if name is not None:
-            paths, folder = _named_outputs(what, name, moving)
+            paths, folder = _named_outputs(what, name, moving, batch)
             folders += [] if folder is None else [folder]
             for output, path in zip(outputs, paths, strict=True):
                 output[what] = path
     return [Item(name, output) for name, output in zip(moving, outputs, strict=True)], folders
 
 
-def _named_outputs(what: str, name: str, moving: Sequence[str]) -> tuple[list[Path], Path | None]:
+def _named_outputs(what: str, name: str, moving: Sequence[str], batch: Batch) -> tuple[list[Path], Path | None]:
     """The files that an option such as -t names for each moving image, and their folder if it names one."""
     option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
     if name.endswith("/") or Path(name).is_dir():
         folder = Path(name)
-        return [below(folder, each, "", ext) for each in moving], folder
+        return [below(folder, batch.place(each), "", ext) for each in moving], folder
     place = f"{option} {Path(name).with_suffix('')}/"
     if len(moving) > 1:
         raise click.UsageError(
@@ -239,7 +239,7 @@ def _named_outputs(what: str, name: str, moving: Sequence[str]) -> tuple[list[Pa
         )
     if what == "transform" and not name.endswith(ext):
         raise click.UsageError(f"-t writes JSON; name a .json file, or a folder with a slash at its end: {place}")
-    return [Path(name)], None
+    return [Path(name)] * len(moving), None
 
 
 def _check_single(item: Item, look: Look) -> None:
@@ -335,7 +335,10 @@ def register_file(
         images = _images(result, references.fixed, moving, plane, item, sampling, threads)
     with done.timed("write"):
         for what, image in images.items():
-            io.write(item.outputs[what], image, overwrite=overwrite)
+            if what == "output":
+                write_image(item, image, overwrite=overwrite)
+            else:
+                io.write(item.outputs[what], image, overwrite=overwrite)
         if "transform" in item.outputs:
             io.write_text(item.outputs["transform"], transform_text(result), overwrite=overwrite)
     if "output" in images:

@@ -12,7 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImgtoolError
-from ._files import PathLike, opened, published, reason, shown
+from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
 from ._image import Image, Info, Source, layout
 from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
@@ -20,6 +20,7 @@ from .formats import SNIFFED, Format, output_format, recognised
 
 __all__ = [
     "MAX_PIXELS",
+    "STANDARD_OUTPUT",
     "Image",
     "Info",
     "Pages",
@@ -32,6 +33,7 @@ __all__ = [
     "read_json",
     "read_matches",
     "read_points",
+    "sweep",
     "write",
     "write_bytes",
     "write_text",
@@ -49,7 +51,7 @@ def probe(path: PathLike) -> Info:
     Parameters
     ----------
     path : str or path-like
-        The file; its first bytes tell the format, not its name.
+        The file, or "-" for standard input; its first bytes tell the format, not its name.
 
     Returns
     -------
@@ -74,7 +76,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image:
     Parameters
     ----------
     path : str or path-like
-        The file; its first bytes tell the format, not its name.
+        The file, or "-" for standard input; its first bytes tell the format, not its name.
     max_pixels : int
         The most pixels (height x width x pages) to decode, checked by the header.
 
@@ -192,7 +194,13 @@ _QUIET = _Quiet()
 
 
 def check_output(
-    path: PathLike, *, dtype: npt.DTypeLike, channels: int | None = None, has_alpha: bool = False, pages: int = 1
+    path: PathLike,
+    *,
+    dtype: npt.DTypeLike,
+    channels: int | None = None,
+    has_alpha: bool = False,
+    pages: int = 1,
+    extension: str | None = None,
 ) -> None:
     """Refuse an output whose format cannot hold the image, before any work is done.
 
@@ -208,6 +216,8 @@ def check_output(
         Whether the last channel is opacity.
     pages : int
         The number of pages.
+    extension : str, optional
+        Names the format instead of the path, such as ".png".
 
     Raises
     ------
@@ -222,18 +232,21 @@ def check_output(
         ...
     imgtool.errors.ImgtoolError: out.png: PNG cannot hold float32 RGB; use .tif or .npy, or --dtype uint8
     """
-    _output(path, np.dtype(dtype), channels or 1, has_alpha, pages)
+    _output(path, extension, np.dtype(dtype), channels or 1, has_alpha, pages)
 
 
-def _output(path: PathLike, dtype: np.dtype[Any], channels: int, has_alpha: bool, pages: int) -> Format:
+def _output(
+    path: PathLike, extension: str | None, dtype: np.dtype[Any], channels: int, has_alpha: bool, pages: int
+) -> Format:
     """The format for an output, if it can hold the image."""
     try:
-        return output_format(os.fspath(path), dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
+        name = os.fspath(path) if extension is None else f"image{extension}"
+        return output_format(name, dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
     except ImgtoolError as error:
         raise ImgtoolError(f"{shown(path)}: {error}") from None
 
 
-def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
+def write(path: PathLike, image: Image, *, overwrite: bool = False, extension: str | None = None) -> None:
     """Write an image file, whole or not at all.
 
     The format follows the extension. PNG is compressed fast, TIFF not at all, WebP without loss; JPEG has quality
@@ -242,11 +255,13 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
     Parameters
     ----------
     path : str or path-like
-        The output; its directory must exist.
+        The output, whose directory must exist; or `STANDARD_OUTPUT`.
     image : Image
         Pixels of any strides and byte order, with the metadata to keep.
     overwrite : bool
         Whether a file of that name may be replaced.
+    extension : str, optional
+        Names the format instead of the path, such as ".png".
 
     Raises
     ------
@@ -268,7 +283,7 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
         raise ImgtoolError(
             f"{shown(path)}: an array of shape {data.shape} is no image; it needs rows, columns and pixels"
         )
-    target = _output(path, data.dtype, image.channels, image.has_alpha, len(pages))
+    target = _output(path, extension, data.dtype, image.channels, image.has_alpha, len(pages))
     # One page and one channel need no axis; every format reads them back without.
     height, width = pages[0].shape[:2]
     if max(height, width) > target.largest:
