@@ -116,4 +116,6 @@ def test_errors_follow_the_definitions_of_the_challenge():
 
 def test_robustness_counts_the_landmarks_that_came_nearer():
     shift = MatrixTransform(matrix(np.eye(2), [4, 0]), "translation", (30, 40), (30, 40))
-    assert evaluate(shift, [[0, 0], [5, 5], [9, 9], [1, 1]], [[4, 0], [5, 5], [12, 9], [3, 1]], (30, 40)).robustness == 0.5
+    assert (
+        evaluate(shift, [[0, 0], [5, 5], [9, 9], [1, 1]], [[4, 0], [5, 5], [12, 9], [3, 1]], (30, 40)).robustness == 0.5
+    )

@@ -27,7 +27,10 @@ def turned(angle):
     """A rotation about (48, 40) mm as a function of places, with its matrix in millimetres."""
     cos, sin = np.cos(angle), np.sin(angle)
     about = np.array([[cos, -sin, 48 - cos * 48 + sin * 40], [sin, cos, 40 - sin * 48 - cos * 40], [0, 0, 1]])
-    return about, lambda x, y: (about[0, 0] * x + about[0, 1] * y + about[0, 2], about[1, 0] * x + about[1, 1] * y + about[1, 2])
+    return about, lambda x, y: (
+        about[0, 0] * x + about[0, 1] * y + about[0, 2],
+        about[1, 0] * x + about[1, 1] * y + about[1, 2],
+    )
 
 
 def in_millimetres(spacing):

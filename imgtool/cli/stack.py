@@ -128,6 +128,8 @@ def stack(
         tables = [] if source is not None else [folder / name for name in TABLES]
         _check_outputs(outputs, tables, exists, [*inputs, *([] if source is None else [source])])
         if source is None:
+            if isinstance(reference, int) and reference >= len(series):
+                raise ImgtoolError(f"--reference: there is no page {reference + 1}; the series has {len(series)}")
             options = {"search": search, "background": background, "bins": bins, "threads": threads}
             found = find_transforms(series, options | {"reference": reference, "model": model}, quiet)
             _judge(found, series, strict, quiet)

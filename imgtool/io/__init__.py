@@ -330,7 +330,7 @@ def page_writer(
     ...     read(f"{folder}/stack.tif").data[:, 0, 0]
     array([0., 1., 2.])
     """
-    target = _output(path, first.data.dtype, first.channels, first.has_alpha, pages)
+    target = _output(path, None, first.data.dtype, first.channels, first.has_alpha, pages)
     module = import_module(f".{target.module}", __name__)
     with published(path, overwrite=overwrite) as stream, module.page_writer(stream, first, pages) as append:
         yield append

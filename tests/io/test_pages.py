@@ -63,7 +63,7 @@ def test_pages_that_lie_behind_one_another_without_a_directory_are_found(tmp_pat
 def test_the_limit_of_pixels_is_that_of_a_page(tmp_path):
     io.write(tmp_path / "a.tif", Image(stack((4, 9, 7))))
     assert len(collected(tmp_path / "a.tif", max_pixels=63)) == 4
-    with pytest.raises(ImgtoolError, match="a.tif: 7 x 9 is 63 pixels and the limit is 62; raise it with --max-pixels"):
+    with pytest.raises(ImgtoolError, match=r"a\.tif: 7 x 9 is 63 pixels and the limit is 62; raise it"):
         collected(tmp_path / "a.tif", max_pixels=62)
 
 
@@ -109,7 +109,7 @@ def test_what_holds_no_pages_is_refused_before(tmp_path):
     ):
         pass
     with (
-        pytest.raises(ImgtoolError, match="pages and channels of shape .* would be mistaken"),
+        pytest.raises(ImgtoolError, match=r"pages and channels of shape .* would be mistaken"),
         io.page_writer(tmp_path / "b.npy", Image(stack((9, 3))), 3),
     ):
         pass

@@ -110,7 +110,10 @@ def test_damage_is_one_sentence_with_the_line(tmp_path, content, said):
 @pytest.mark.parametrize(
     ("content", "said"),
     [
-        ("x,y\n1,2\n", "matched points need the columns x_fixed, y_fixed, x_moving, y_moving; the first line is 'x, y'"),
+        (
+            "x,y\n1,2\n",
+            "matched points need the columns x_fixed, y_fixed, x_moving, y_moving; the first line is 'x, y'",
+        ),
         ("1,2,3,4\n1,2,3\n", "line 2 has 3 columns where the first has 4"),
         ("1,2,3,4\n1,2,3,z\n", "line 2: y_moving is 'z', not a number"),
         ("x,y,x,y\n", "has a header but no points"),
