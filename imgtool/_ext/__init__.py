@@ -37,7 +37,19 @@ KERNELS = {
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
     "histogram": ("bin_coordinates", "joint_histogram", "sample_slopes"),
-    "warp": ("affine_sums", "sample_affine", "spline_columns", "warp_cubic", "warp_linear", "warp_nearest"),
+    "warp": (
+        "Places",
+        "affine_sums",
+        "displace",
+        "displace_pixels",
+        "mirror_border",
+        "round_into",
+        "sample_affine",
+        "spline_coefficients",
+        "take_missing",
+        "warp_nearest",
+        "warp_real",
+    ),
 }
 
 for _module, _names in KERNELS.items():
