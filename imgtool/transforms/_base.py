@@ -221,5 +221,5 @@ def unpacked(value: Any, name: str) -> Array:
         size = prod(shape) * plain.itemsize
         content = zlib.decompressobj().decompress(base64.b64decode(value["zlib_base64"], validate=True), size)
         return np.frombuffer(content, plain).reshape(shape).astype(dtype)
-    except (KeyError, TypeError, ValueError, MemoryError, zlib.error):
+    except (KeyError, TypeError, ValueError, OverflowError, MemoryError, zlib.error):
         raise ImgtoolError(f"the transform's {name} is damaged: it is no array of numbers") from None
