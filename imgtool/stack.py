@@ -10,7 +10,8 @@ import numpy.typing as npt
 from ._check import Array, thread_count
 from .errors import ImgtoolError
 from .registration import Registration, register
-from .transforms import MODELS, MatrixTransform, warp
+from .transforms import MatrixTransform, warp
+from .transforms.matrix import product
 
 FORMAT, VERSION = "imgtool-transforms", 1
 REFERENCES = ("first", "previous", "mean")
@@ -132,7 +133,7 @@ class _Series:
         for page in range(1, len(self.planes)):
             plane = self.planes[page]
             step = self._aligned(page, previous, plane, _standing_still(page, previous, plane))
-            last = self._settled(replace(step, transform=_composed(step.transform, last.transform)), first, plane)
+            last = self._settled(replace(step, transform=product(last.transform, step.transform)), first, plane)
             previous = plane
             yield last
 
@@ -211,16 +212,9 @@ def _size(plane: Array) -> tuple[int, int]:
     return int(plane.shape[0]), int(plane.shape[1])
 
 
-def _composed(step: MatrixTransform, before: MatrixTransform) -> MatrixTransform:
-    """First `before`, from the reference to the page before, then `step`, from there to the page."""
-    matrix = step.matrix @ before.matrix
-    model = max(step.model, before.model, key=MODELS.index)
-    return MatrixTransform(matrix / matrix[2, 2], model, before.fixed_shape, step.moving_shape)
-
-
 def _apart(one: MatrixTransform, other: MatrixTransform) -> float:
     """How far apart two transforms take the corners of the fixed image, at most, in pixels."""
-    height, width = one.fixed_shape
+    height, width = one.grid(None)
     corners = [(x, y) for x in (0, width - 1) for y in (0, height - 1)]
     return float(np.linalg.norm(one(corners) - other(corners), axis=1).max())
 

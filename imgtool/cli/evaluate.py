@@ -9,7 +9,7 @@ import click
 from ..errors import ImgtoolError
 from .options import FILE
 from .single import check_output_free, one_output, write_result
-from .warp import load_transform
+from .transform import read, size_option, transforms_option
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=HELP)
-@click.option("-t", "--transform", "transform_file", metavar="FILE", required=True, type=FILE, help="The transform.")
+@transforms_option
 @click.option(
     "--landmarks",
     nargs=2,
@@ -33,12 +33,14 @@ if TYPE_CHECKING:
     default="fixed",
     help="The image in whose pixels distances are measured, to which the other's landmarks are brought.",
 )
+@size_option("--size", "The size of that image, where the file of the transform does not tell it.")
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object instead of a table.")
 @one_output
 def evaluate(
-    transform_file: str,
+    transforms: tuple[str, ...],
     landmarks: tuple[str, str],
     frame: str,
+    size: tuple[int, int] | None,
     as_json: bool,
     output: Path | None,
     exists: str,
@@ -56,16 +58,23 @@ def evaluate(
     from .. import io
     from ..landmarks import evaluate as errors_of
 
-    check_output_free(output, exists, [transform_file, *landmarks])
-    transform = load_transform(transform_file)
+    check_output_free(output, exists, [*transforms, *landmarks])
+    transform = read(*transforms)
     fixed, moving = (io.read_points(name).points for name in landmarks)
-    shape = transform.fixed_shape if frame == "fixed" else transform.moving_shape
+    shape = size or (transform.fixed_shape if frame == "fixed" else transform.moving_shape)
+    if shape is None:
+        raise ImgtoolError(f"{transforms[-1]}: does not tell the size of the {frame} image; give it: --size WxH")
     if len(fixed) != len(moving):
         raise ImgtoolError(
             f"{landmarks[0]} has {len(fixed)} points and {landmarks[1]} {len(moving)}; they must match line by line"
         )
     found = errors_of(transform, fixed, moving, shape, frame=frame)
-    record = {"transform": transform_file, "landmarks": landmarks, "frame": frame, "diagonal": found.diagonal}
+    record = {
+        "transform": transforms[0] if len(transforms) == 1 else transforms,
+        "landmarks": landmarks,
+        "frame": frame,
+        "diagonal": found.diagonal,
+    }
     write_result(json.dumps(record | as_fields(found)) + "\n" if as_json else as_table(found, frame), output, exists)
 
 

@@ -7,7 +7,7 @@ import click
 
 from .options import FILE
 from .single import check_output_free, one_output, quiet_option, warn, write_result
-from .warp import load_transform
+from .transform import read, transforms_option
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @click.command(context_settings=HELP)
 @click.argument("source", metavar="FILE.csv", type=FILE)
-@click.option("-t", "--transform", "transform_file", metavar="FILE", required=True, type=FILE, help="The transform.")
+@transforms_option
 @click.option(
     "--to",
     "goal",
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 )
 @one_output
 @quiet_option
-def points(source: str, transform_file: str, goal: str, output: Path | None, exists: str, quiet: int) -> None:
+def points(source: str, transforms: tuple[str, ...], goal: str, output: Path | None, exists: str, quiet: int) -> None:
     """Bring points from the fixed image to the moving one, or back.
 
     \b
@@ -38,13 +38,13 @@ def points(source: str, transform_file: str, goal: str, output: Path | None, exi
     """
     from .. import io
 
-    check_output_free(output, exists, [source, transform_file])
-    transform = load_transform(transform_file)
+    check_output_free(output, exists, [source, *transforms])
+    transform = read(*transforms)
     table = io.read_points(source)
     there = transform(table.points) if goal == "moving" else transform.inverse()(table.points)
     shape = transform.moving_shape if goal == "moving" else transform.fixed_shape
     write_result(table.text(there), output, exists)
-    outside = count_outside(there, shape)
+    outside = 0 if shape is None else count_outside(there, shape)
     if outside:
         warn(f"{source}: {outside} of {len(there)} points lie outside the {goal} image", quiet)
 

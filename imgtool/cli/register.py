@@ -1,7 +1,6 @@
 """imgtool register."""
 
 import functools
-import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
@@ -15,7 +14,7 @@ from .options import FILE, Batch, batch_options, inputs_argument, parsed, sampli
 from .plan import Item, below, image_outputs, make_plan
 from .planes import Look, Spacing, check_channels, look_options, plane_of, spacing, spacing_of
 from .run import Done, check_fit, execute, write_image
-from .warp import load_transform
+from .transform import read
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -27,6 +26,8 @@ if TYPE_CHECKING:
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 PICTURES = ("overlay", "checkerboard")
+# What the file of a transform says beside it.
+FIGURES = ("nmi_before", "nmi_after", "overlap", "confidence", "confident")
 
 
 def _bins(value: Any) -> int:
@@ -103,9 +104,10 @@ def engine_options(command: Function) -> Function:
 @click.option(
     "-t",
     "--transform",
-    metavar="FILE.json|DIR/",
+    metavar="FILE|DIR/",
     type=FILE,
-    help="Write the transform, for imgtool warp; for several moving images into a folder, as DIR/NAME.json.",
+    help="Write the transform, as .json, .tfm (ITK), or a field: .npy, .npz, .tif, .nii.gz; for several moving images "
+    "into a folder, as DIR/NAME.json.",
 )
 @click.option(
     "--overlay",
@@ -228,6 +230,8 @@ def plan_outputs(moving: Sequence[str], wanted: dict[str, str | None], batch: Ba
 
 def _named_outputs(what: str, name: str, moving: Sequence[str], batch: Batch) -> tuple[list[Path], Path | None]:
     """The files that an option such as -t names for each moving image, and their folder if it names one."""
+    from ..io.transforms import check_transform_name
+
     option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
     if name.endswith("/") or Path(name).is_dir():
         folder = Path(name)
@@ -237,8 +241,11 @@ def _named_outputs(what: str, name: str, moving: Sequence[str], batch: Batch) ->
         raise click.UsageError(
             f"{option} names one file, but there are {len(moving)} moving images; give it a folder: {place}"
         )
-    if what == "transform" and not name.endswith(ext):
-        raise click.UsageError(f"-t writes JSON; name a .json file, or a folder with a slash at its end: {place}")
+    if what == "transform":
+        try:
+            check_transform_name(name)
+        except ImgtoolError as error:
+            raise click.UsageError(f"{error}, or into a folder with a slash at its end: {place}") from error
     return [Path(name)] * len(moving), None
 
 
@@ -298,10 +305,19 @@ def read_references(
         plane_of(fixed, image, image.data, look),
         spacing_of(fixed, image, pixel_size),
         {"fixed_mask": mask(fixed_mask), "moving_mask": mask(moving_mask)},
-        None if initial is None else load_transform(initial),
+        None if initial is None else _matrix(initial),
         None if landmarks is None else io.read_matches(landmarks),
         landmarks or "",
     )
+
+
+def _matrix(initial: str) -> "MatrixTransform":
+    from ..transforms import MatrixTransform
+
+    found = read(initial)
+    if not isinstance(found, MatrixTransform):
+        raise ImgtoolError(f"{initial}: a registration begins at a matrix, not at a {found.models[0]}")
+    return found
 
 
 def register_file(
@@ -319,6 +335,7 @@ def register_file(
 ) -> Done:
     """Register the image in one file, and write what is wanted of it."""
     from .. import io
+    from ..io.transforms import write_transform
 
     done = Done()
     with done.timed("read"):
@@ -340,7 +357,8 @@ def register_file(
             else:
                 io.write(item.outputs[what], image, overwrite=overwrite)
         if "transform" in item.outputs:
-            io.write_text(item.outputs["transform"], transform_text(result), overwrite=overwrite)
+            figures = {name: getattr(result, name) for name in FIGURES}
+            write_transform(item.outputs["transform"], result.transform, figures=figures, overwrite=overwrite)
     if "output" in images:
         done.saw(images["output"].data)
     _describe(result, item, done)
@@ -372,12 +390,13 @@ def _initial(references: References, moving: "Array", model: str) -> "MatrixTran
             initial = MatrixTransform(fit(*references.landmarks, simplest), simplest, *shapes)
         except ImgtoolError as error:
             raise ImgtoolError(f"{references.landmarks_name}: {error}") from error
-    elif initial is not None and (initial.fixed_shape, initial.moving_shape) != shapes:
-        made, here = (
-            " and ".join(f"{width}x{height}" for height, width in pair)
-            for pair in ((initial.fixed_shape, initial.moving_shape), shapes)
-        )
-        raise ImgtoolError(f"the initial transform is for images of {made} pixels, but these have {here}")
+    elif initial is not None:
+        for shape, made, which in zip(
+            shapes, (initial.fixed_shape, initial.moving_shape), ("fixed", "moving"), strict=True
+        ):
+            if made not in (None, shape):
+                what = f"a {which} image of {made[1]}x{made[0]} pixels, but this one has {shape[1]}x{shape[0]}"
+                raise ImgtoolError(f"the initial transform is for {what}")
     return initial
 
 
@@ -426,17 +445,6 @@ def _images(
             picture = getattr(pictures, what)(fixed, warped)
             images[what] = Image(picture, -1 if picture.ndim == 3 else None)
     return images
-
-
-def transform_text(result: "Registration") -> str:
-    """The transform file: JSON, one field a line."""
-    figures = {
-        name: getattr(result, name) for name in ("nmi_before", "nmi_after", "overlap", "confidence", "confident")
-    }
-    lines = (
-        f"  {json.dumps(name)}: {json.dumps(value)}" for name, value in (result.transform.to_dict() | figures).items()
-    )
-    return "{\n" + ",\n".join(lines) + "\n}\n"
 
 
 def _describe(result: "Registration", item: Item, done: Done) -> None:

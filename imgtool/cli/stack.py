@@ -254,7 +254,7 @@ def read_transforms(source: str, series: Series) -> "list[MatrixTransform]":
         raise ImgtoolError(f"{source}: is for {len(transforms)} pages, but the inputs have {len(series)}")
     shapes = [info.shape[info.pages > 1 :][:2] for info in series.infos for _ in range(info.pages)]
     for number, (transform, (height, width)) in enumerate(zip(transforms, shapes, strict=True)):
-        if transform.moving_shape != (height, width):
+        if transform.moving_shape not in (None, (height, width)):
             made = f"{transform.moving_shape[1]}x{transform.moving_shape[0]}"
             raise ImgtoolError(f"{series.name(number)}: is {width}x{height} pixels, but {source} is for {made}")
     return transforms

@@ -105,7 +105,8 @@ def test_several_moving_images_go_to_folders(call, picture, files):
     ("options", "sentence"),
     [
         ([], "nowhere to write; give -o FILE"),
-        (["-t", "t.txt"], "-t writes JSON; name a .json file, or a folder with a slash at its end: -t t/ (see"),
+        (["-t", "t.png"], "t.png: a transform is written as one of .json, .tfm"),
+        (["-t", "t.png"], "or into a folder with a slash at its end: -t t/ (see"),
         (["-o", "fixed.png"], "fixed.png is an input as well"),
         (["-t", "t.json", "--bins", "3"], "bins must be a whole number from 4 to 256, not 3"),
         (["-t", "t.json", "--ext", "tif"], "without -O they have no effect"),
