@@ -9,7 +9,8 @@ import click
 from ..errors import ImgtoolError
 from .options import FILE
 from .single import check_output_free, one_output, write_result
-from .transform import read, size_option, transforms_option
+from .transform import size_option, transforms_option
+from .warp import load_transforms
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -59,7 +60,7 @@ def evaluate(
     from ..landmarks import evaluate as errors_of
 
     check_output_free(output, exists, [*transforms, *landmarks])
-    transform = read(*transforms)
+    transform = load_transforms(transforms, force=False)
     fixed, moving = (io.read_points(name).points for name in landmarks)
     shape = size or (transform.fixed_shape if frame == "fixed" else transform.moving_shape)
     if shape is None:

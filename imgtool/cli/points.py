@@ -7,7 +7,8 @@ import click
 
 from .options import FILE
 from .single import check_output_free, one_output, quiet_option, warn, write_result
-from .transform import read, transforms_option
+from .transform import transforms_option
+from .warp import load_transforms
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -39,7 +40,7 @@ def points(source: str, transforms: tuple[str, ...], goal: str, output: Path | N
     from .. import io
 
     check_output_free(output, exists, [source, *transforms])
-    transform = read(*transforms)
+    transform = load_transforms(transforms, force=False)
     table = io.read_points(source)
     there = transform(table.points) if goal == "moving" else transform.inverse()(table.points)
     shape = transform.moving_shape if goal == "moving" else transform.fixed_shape

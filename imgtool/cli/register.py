@@ -14,7 +14,7 @@ from .options import FILE, Batch, batch_options, inputs_argument, parsed, sampli
 from .plan import Item, below, image_outputs, make_plan
 from .planes import Look, Spacing, check_channels, look_options, plane_of, spacing, spacing_of
 from .run import Done, check_fit, execute, write_image
-from .transform import read
+from .warp import load_transform
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -314,7 +314,7 @@ def read_references(
 def _matrix(initial: str) -> "MatrixTransform":
     from ..transforms import MatrixTransform
 
-    found = read(initial)
+    found = load_transform(initial)
     if not isinstance(found, MatrixTransform):
         raise ImgtoolError(f"{initial}: a registration begins at a matrix, not at a {found.models[0]}")
     return found

@@ -10,6 +10,7 @@ import click
 from ..errors import ImgtoolError
 from .options import FILE, parsed
 from .single import check_output_free, exists_option, quiet_option, warn
+from .warp import load_transform, load_transforms
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -80,7 +81,7 @@ def info(source: str, as_json: bool) -> None:
     The determinant says how much larger an area of the fixed image becomes; where it is 0 or less the transform folds
     the image.
     """
-    found = read(source)
+    found = load_transform(source)
     facts = {"transform": source, **facts_of(found)}
     click.echo(json.dumps(facts) if as_json else "\n".join(_told(facts)))
 
@@ -97,7 +98,7 @@ def compose(sources: tuple[str, ...], output: Path, force: bool, exists: str) ->
     imgtool transform compose day0_to_day1.json day1_to_day2.json -o day0_to_day2.json
     """
     _check_output(output, exists, *sources)
-    write(output, read(*sources, force=force), exists)
+    write(output, load_transforms(sources, force=force), exists)
 
 
 @transform.command(context_settings=HELP)
@@ -112,7 +113,7 @@ def invert(source: str, output: Path, exists: str, quiet: int) -> None:
     by how many pixels there and back misses the start at most.
     """
     _check_output(output, exists, source)
-    inverse = read(source).inverse()
+    inverse = load_transform(source).inverse()
     write(output, inverse, exists)
     residuals = list(residuals_of(inverse))
     if residuals:
@@ -128,7 +129,7 @@ def invert(source: str, output: Path, exists: str, quiet: int) -> None:
 def convert(source: str, output: Path, exists: str) -> None:
     """Write a transform in another format, which the extension names."""
     _check_output(output, exists, source)
-    write(output, read(source), exists)
+    write(output, load_transform(source), exists)
 
 
 @transform.command(context_settings=HELP)
@@ -141,7 +142,7 @@ def field(source: str, output: Path, size: Shape | None, exists: str) -> None:
     from ..transforms import DisplacementField
 
     _check_output(output, exists, source)
-    found = read(source)
+    found = load_transform(source)
     write(output, DisplacementField(_on_grid(source, found.displacement, size), found.moving_shape), exists)
 
 
@@ -162,7 +163,7 @@ def jacobian(source: str, output: Path, size: Shape | None, exists: str) -> None
 
     check_output_free(output, exists, [source])
     io.check_output(output, dtype=np.float32)
-    determinant = _on_grid(source, read(source).jacobian_determinant, size)
+    determinant = _on_grid(source, load_transform(source).jacobian_determinant, size)
     io.write(output, io.Image(determinant.astype(np.float32)), overwrite=exists == "overwrite")
     click.echo(f"{output}: {_folding(_determinants(determinant))}")
 
@@ -209,19 +210,6 @@ def fit(
         f"{output}: {model} from {len(fixed)} pairs of points, off by {np.sqrt(np.mean(errors**2)):.3f} px "
         f"(root of the mean square), {errors.max():.3f} px at most"
     )
-
-
-def read(*sources: str, force: bool = False) -> "Transform":
-    """The transform in a file, or those in several files, one after the other."""
-    from ..io.transforms import read_transform
-
-    found, *others = map(read_transform, sources)
-    for source, after in zip(sources[1:], others, strict=True):
-        try:
-            found = found.compose(after, force=force)
-        except ImgtoolError as error:
-            raise ImgtoolError(f"{source}: {error}") from error
-    return found
 
 
 def write(output: Path, found: "Transform", exists: str) -> None:

@@ -9,7 +9,7 @@ from imgtool import __version__, _ext
 from imgtool.cli import cli
 from imgtool.cli.words import one_line
 
-COMMANDS = ["convolve", "kernels", "register", "warp"]
+COMMANDS = ["convolve", "kernels", "register", "stack", "warp", "points", "transform", "evaluate"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
