@@ -368,12 +368,14 @@ def register_file(
 def _registered(
     references: References, moving: "Array", size: Spacing | None, settings: dict[str, Any], threads: int
 ) -> "Registration":
-    from .. import physical, registration
+    from .. import registration
 
     options = settings | references.masks | {"threads": threads}
     options["initial"] = _initial(references, moving, settings["model"])
     if references.spacing is None or size is None:
         return registration.register(references.fixed, moving, **options)
+    from .. import physical  # which imports filters
+
     return physical.register(references.fixed, moving, references.spacing, size, **options)
 
 
