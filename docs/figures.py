@@ -7,6 +7,8 @@ from pathlib import Path
 import numpy as np
 
 from imgtool import io
+from imgtool.pictures import overlay
+from imgtool.transforms import MatrixTransform, warp
 
 HERE = Path(__file__).parent
 BRAINS = HERE.parent / "tests" / "data" / "itk"
@@ -23,28 +25,41 @@ def imgtool(*words: object) -> None:
     subprocess.run(["imgtool", *map(str, words), "--exists", "overwrite", "-q"], check=True, stdout=subprocess.DEVNULL)
 
 
-def checkerboard(one: np.ndarray, other: np.ndarray, size: int = 32) -> np.ndarray:
-    """Squares of the one and the other in turn: outlines run on where the two are aligned."""
-    y, x = np.indices(one.shape)
-    return np.where((y // size + x // size) % 2, one, other)
-
-
 def side_by_side(*panels: np.ndarray, gap: int = 8) -> np.ndarray:
-    space = np.full((panels[0].shape[0], gap), PALE, np.uint8)
+    """Pictures in a row; if one of them is in colour, all are."""
+    if any(panel.ndim == 3 for panel in panels):
+        panels = tuple(panel if panel.ndim == 3 else np.dstack([panel] * 3) for panel in panels)
+    space = np.full((panels[0].shape[0], gap, *panels[0].shape[2:]), PALE, np.uint8)
     return np.hstack([part for panel in panels for part in (panel, space)][:-1])
 
 
 def save(name: str, data: np.ndarray) -> None:
     (HERE / "images").mkdir(exist_ok=True)
-    io.write(HERE / "images" / name, io.Image(np.ascontiguousarray(data)), overwrite=True)
+    image = io.Image(np.ascontiguousarray(data), -1 if data.ndim == 3 else None)
+    io.write(HERE / "images" / name, image, overwrite=True)
 
 
 def registration(folder: Path) -> None:
-    """A T1 and a moved proton density slice; checkerboards of the two before and after."""
+    """A T1 and a moved proton density slice; the overlay of the two before and after, and a checkerboard."""
     fixed, moving = BRAINS / "t1.png", BRAINS / "pd_rigid.png"
-    imgtool("register", fixed, moving, "-o", folder / "registered.png")
-    f, m, r = gray(fixed), gray(moving), gray(folder / "registered.png")
-    save("registration.png", side_by_side(f, m, checkerboard(f, m), checkerboard(f, r)))
+    after, board = folder / "overlay.png", folder / "checkerboard.png"
+    imgtool("register", fixed, moving, "--overlay", after, "--checkerboard", board)
+    f, m = gray(fixed), gray(moving)
+    save("registration.png", side_by_side(f, m, overlay(f, m), io.read(after).data, io.read(board).data))
+
+
+def drift(folder: Path) -> None:
+    """The chart of a series whose pages are moved by known amounts."""
+    source = gray(BRAINS / "pd.png")
+    for page in range(24):
+        turn = np.radians(2 * np.sin(page / 4))
+        cos, sin, about = np.cos(turn), np.sin(turn), (np.array(source.shape[::-1]) - 1) / 2
+        matrix = np.array([[cos, -sin, 0.5 * page], [sin, cos, 3 * np.sin(page / 3)], [0, 0, 1]])
+        matrix[:2, 2] += about - matrix[:2, :2] @ about
+        moved = warp(source, MatrixTransform(matrix, "rigid", source.shape, source.shape).inverse())
+        io.write(folder / f"page{page:02}.png", io.Image(moved))
+    imgtool("stack", *sorted(folder.glob("page*.png")), "-O", folder / "aligned")
+    save("drift.png", io.read(folder / "aligned" / "drift.png").data)
 
 
 def filters(folder: Path) -> None:
@@ -61,3 +76,4 @@ if __name__ == "__main__":
     with tempfile.TemporaryDirectory() as scratch:
         registration(Path(scratch))
         filters(Path(scratch))
+        drift(Path(scratch))

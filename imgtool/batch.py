@@ -1,12 +1,34 @@
 """Many items through one function on any executor, each with its result or its error."""
 
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, Executor, Future, wait
+from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from itertools import islice
-from typing import TypeVar
+from typing import ParamSpec, TypeVar
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
+Arguments = ParamSpec("Arguments")
+
+
+class Inline(Executor):
+    """Does what is submitted at once, in the calling thread: no thread to start, and none to wait for.
+
+    Examples
+    --------
+    >>> Inline().submit(max, 1, 2).result()
+    2
+    """
+
+    def submit(
+        self, work: Callable[Arguments, Result], /, *args: Arguments.args, **settings: Arguments.kwargs
+    ) -> Future[Result]:
+        """The finished future of `work`; an interrupt is not caught."""
+        future: Future[Result] = Future()
+        try:
+            future.set_result(work(*args, **settings))
+        except Exception as error:
+            future.set_exception(error)
+        return future
 
 
 def run(
@@ -43,7 +65,9 @@ def run(
             if not pending:
                 return
             for future in wait(pending, return_when=FIRST_COMPLETED).done:
-                item, error = pending.pop(future), future.exception()
+                item = pending.pop(future)
+                # An executor may cancel by itself: a cluster that shuts down does.
+                error = CancelledError() if future.cancelled() else future.exception()
                 if error is not None and not isinstance(error, Exception):
                     raise error
                 yield item, future.result() if error is None else error

@@ -32,6 +32,10 @@ _LAST_STEP_FULL_SIZE = 0.002
 # that fit from the beginning come back unchanged.
 _SAME_PLACE = 0.1
 
+REGISTERED_MODELS = ("auto", *MODELS)
+SEARCHES = ("auto", "none", "shift", "rotation", "full")
+BACKGROUNDS = ("auto", "none")
+
 Matrix = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -50,6 +54,10 @@ class Registration:
     iterations: int  # accepted optimiser steps, all levels
     seconds: float
     overlap: float  # share of the fixed image's pixels that map inside the moving image
+    confident: bool  # whether the evidence singles this transform out
+    confidence: float  # from 0 to 1; `confident` from 0.5 on
+    search: str  # how far the search before the climb went: "none", "shift", "rotation" or "full"
+    static_frame: float  # share of the fixed image's pixels set aside as a frame that does not move
 
     @property
     def improved(self) -> bool:
@@ -61,7 +69,10 @@ def register(
     fixed: npt.ArrayLike,
     moving: npt.ArrayLike,
     *,
-    model: str = "affine",
+    model: str = "auto",
+    search: str = "auto",
+    background: str = "auto",
+    initial: MatrixTransform | None = None,
     bins: int = BINS,
     fixed_mask: npt.ArrayLike | None = None,
     moving_mask: npt.ArrayLike | None = None,
@@ -79,8 +90,14 @@ def register(
     ----------
     fixed, moving : array_like of real numbers, (height, width) or (height, width, channels)
         Their sizes and dtypes may differ. NaN and infinite pixels do not count.
-    model : {"affine", "similarity", "rigid", "translation"}
-        What the transform may do.
+    model : {"auto", "translation", "rigid", "similarity", "affine"}
+        What the transform may do; "auto" chooses by evidence.
+    search : {"auto", "none", "shift", "rotation", "full"}
+        How far to look for a start before the climb.
+    background : {"auto", "none"}
+        Whether a frame that does not move with the content is looked for and set aside.
+    initial : MatrixTransform, optional
+        Where the climb begins, instead of a search.
     bins : int, 4 to 256
         Histogram bins per image.
     fixed_mask, moving_mask : array_like, (height, width), optional
@@ -112,14 +129,20 @@ def register(
     """
     began = time.perf_counter()
     threads, bins = thread_count(threads), metrics.bin_count(bins)
-    if model not in MODELS:
-        raise ImgtoolError(f"model {model!r} is unknown; use {', '.join(MODELS)}")
+    for name, value, known in (
+        ("model", model, REGISTERED_MODELS),
+        ("search", search, SEARCHES),
+        ("background", background, BACKGROUNDS),
+    ):
+        if value not in known:
+            raise ImgtoolError(f"{name} {value!r} is unknown; use {', '.join(known)}")
+    model = "affine" if model == "auto" else model
     units = [
         _unit_plane(image, name, mask, channel_axis, threads)
         for image, name, mask in ((fixed, "fixed", fixed_mask), (moving, "moving", moving_mask))
     ]
     frame = Frame.of(units[0].shape, units[1].shape)
-    start = frame.matrix("translation", np.zeros(2))
+    start = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
     matrix, steps = _search(units[0], units[1], model, bins, frame, start, threads)
     judge = _Level(units[0], units[1], 1, bins, frame, False, threads)
     nmi_before, nmi_after = judge.nmi(start), judge.nmi(matrix)
@@ -140,6 +163,10 @@ def register(
         steps,
         time.perf_counter() - began,
         overlap,
+        True,
+        1.0,
+        "none",
+        0.0,
     )
 
 

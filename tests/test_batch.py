@@ -13,7 +13,7 @@ from imgtool import batch
 
 
 def test_the_example_in_the_docstring_runs():
-    assert doctest.testmod(batch) == (0, 2)
+    assert doctest.testmod(batch) == (0, 3)
 
 
 def threads():

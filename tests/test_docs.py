@@ -16,6 +16,8 @@ import imgtool
 from imgtool import io
 
 ROOT = Path(__file__).parents[1]
+# Where five spots of tests/data/itk/t1.png are in pd_rigid.png.
+MOVED = [[83.93, 78.12], [174.29, 83.90], [123.09, 143.92], [72.94, 198.03], [163.31, 203.81]]
 PROGRAM = shutil.which("imgtool", path=str(Path(sys.executable).parent)) or shutil.which("imgtool")
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = ["imgtool", *(m.name for m in pkgutil.walk_packages(imgtool.__path__, "imgtool.") if "_ext." not in m.name)]
@@ -44,6 +46,7 @@ def test_readme_shell_lines_run(tmp_path):
     brains = ROOT / "tests" / "data" / "itk"
     for name, source in [("photo", "t1"), ("fixed", "t1"), ("moving", "pd_rigid"), ("labels", "pd_rigid")]:
         shutil.copy(brains / f"{source}.png", tmp_path / f"{name}.png")
+    (tmp_path / "cells.csv").write_text("x,y\n60,70\n")
     (tmp_path / "scans").mkdir()
     for name in "ab":
         io.write(tmp_path / "scans" / f"{name}.tif", io.Image(rng.integers(0, 65536, (20, 30), dtype=np.uint16)))
@@ -60,6 +63,7 @@ def test_readme_shell_lines_run(tmp_path):
         "registered.png",
         "transform.json",
     } <= made
+    assert {"cells-in-moving.csv", "aligned/scans/b.tif", "aligned/drift.csv", "aligned/drift.png"} <= made
     assert {"labels-registered.png", "smooth/scans/a.tif", "smooth/scans/b.tif"} <= made
     assert io.read(tmp_path / "edges" / "scans" / "a.tif").data.dtype == np.float32
 
@@ -87,6 +91,10 @@ def test_the_tutorial_runs_from_top_to_bottom(tmp_path):
     assert np.array_equal(
         io.read(tmp_path / "registered.png").data.shape, io.read(tmp_path / "tests/data/itk/t1.png").data.shape
     )
+    points = (tmp_path / "found.csv").read_text().splitlines()
+    assert [row.split(",")[0] for row in points] == ["name", "A", "B", "C", "D", "E"]
+    assert np.abs(np.loadtxt(tmp_path / "found.csv", delimiter=",", skiprows=1, usecols=(1, 2)) - MOVED).max() < 0.5
+    assert (tmp_path / "aligned" / "drift.csv").read_text().count("\n") == 4
     inputs = {path.name for path in (tmp_path / "tests/data/itk").glob("*.png")}
     assert {path.name for path in (tmp_path / "smooth/tests/data/itk").iterdir()} == inputs
 

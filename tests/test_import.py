@@ -13,11 +13,12 @@ PACKAGE = Path(imgtool.__file__).parent
 LAYERS = [
     {"cli"},
     {"batch", "report", "io"},
+    {"stack", "physical"},
     {"registration", "explain"},
     {"_objective"},
     {"_optimise", "_pyramid"},
     {"transforms"},
-    {"filters", "metrics"},
+    {"filters", "metrics", "landmarks", "pictures", "chart"},
     {"_composed"},
     {"_options", "_colour"},
     {"_correlate"},

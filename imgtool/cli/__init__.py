@@ -1,9 +1,12 @@
 """The command line: a group whose commands load when they are named, and what becomes of errors."""
 
 import os
+import signal
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from importlib import import_module
+from threading import current_thread, main_thread
 from typing import Any
 
 import click
@@ -18,7 +21,11 @@ _COMMANDS = {
     "convolve": "Convolve images with a kernel.",
     "kernels": "List the named kernels; print or draw one.",
     "register": "Register moving images to a fixed one.",
+    "stack": "Align the pages of a stack, or a series of images.",
     "warp": "Warp images by a transform that register wrote.",
+    "points": "Bring points from the fixed image to the moving one, or back.",
+    "transform": "Tell of transforms; compose, invert and convert them.",
+    "evaluate": "Measure how far a transform is from matched landmarks.",
 }
 
 
@@ -46,11 +53,13 @@ class _LazyGroup(click.Group):
         return super().resolve_command(ctx, args)
 
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
-        """Run, and exit with 0 (all done), 1 (something failed), 2 (wrong usage) or 130 (interrupted)."""
+        """Run, and exit with 0 (all done), 1 (something failed), 2 (wrong usage) or 128 + the signal that ended it."""
         try:
-            status = super().main(args, prog_name or "imgtool", **{**extra, "standalone_mode": False})
-        except (click.Abort, KeyboardInterrupt):
-            sys.exit(130)
+            with _signals():
+                status = super().main(args, prog_name or "imgtool", **{**extra, "standalone_mode": False})
+        except (click.Abort, KeyboardInterrupt) as error:
+            cause = error.__cause__ or error
+            sys.exit(128 + (cause.signal if isinstance(cause, _Ended) else signal.SIGINT))
         except click.ClickException as error:
             _fail(" ".join(error.format_message().split()).rstrip(".") + _hint(error), error.exit_code)
         except ImgtoolError as error:
@@ -58,6 +67,38 @@ class _LazyGroup(click.Group):
         except OSError as error:
             _fail(f"{error.filename or 'standard output'}: {error.strerror or error}", 1)
         sys.exit(status or 0)
+
+
+class _Ended(KeyboardInterrupt):
+    """A signal asks the program to end, as Ctrl-C does."""
+
+    def __init__(self, number: int) -> None:
+        super().__init__(number)
+        self.signal = number
+
+
+@contextmanager
+def _signals() -> Iterator[None]:
+    """Let SIGINT, SIGTERM and SIGHUP end the program in order, and any further one at once."""
+
+    def end(number: int, _: object) -> None:
+        if ended:
+            os._exit(128 + number)  # outputs are whole or not there, and drafts on most systems nameless
+        ended.append(number)
+        raise _Ended(number)
+
+    ended: list[int] = []
+    before: dict[int, Any] = {}
+    if current_thread() is main_thread():
+        before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP)}
+        for number, handler in before.items():
+            if handler in (signal.SIG_DFL, signal.default_int_handler):  # nohup ignores some, and means it
+                signal.signal(number, end)
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _hint(error: click.ClickException) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, Batch, batch_options, kernel_from, nearest_of, number, parsed
+from .options import FILE, Batch, batch_options, inputs_argument, kernel_from, nearest_of, number, parsed
 from .plan import Item, image_outputs, make_plan
 from .run import Done, by_page, change_image, check_fit, execute
 from .words import HELP
@@ -38,7 +38,7 @@ def _anchor(text: str) -> tuple[int, ...]:
 
 
 @click.command(context_settings=HELP)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
+@inputs_argument("inputs", "INPUT")
 @click.option(
     "-k",
     "--kernel",

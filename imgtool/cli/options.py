@@ -1,17 +1,23 @@
 """Options that several commands share, and how their values are read."""
 
 import functools
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, fields
 from functools import partial
-from pathlib import Path
-from typing import Any, TypeVar
+from pathlib import Path, PurePath
+from time import perf_counter, process_time
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
 from ..errors import ImgtoolError
+from .inputs import Inputs, gather, place
 from .words import advice
 
+if TYPE_CHECKING:
+    from .template import Template
+
+Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 FILE = click.Path()  # text as it was typed; whether there is such a file is a fault of its item alone
@@ -89,22 +95,87 @@ def _extension(text: str) -> str:
     return _file_name_part(text if text.startswith(".") else f".{text}")
 
 
+def _path(text: str) -> Path:
+    # Path("") is the current folder, which nobody means who lets a variable go empty.
+    if not text:
+        raise ImgtoolError("the name is empty; the current folder is .")
+    return Path(text)
+
+
+def _output(text: str) -> Path:
+    if text != "-":
+        return _path(text)
+    from ..io import STANDARD_OUTPUT
+
+    return STANDARD_OUTPUT
+
+
+def _template(text: str) -> "Template":
+    from .template import parse_template
+
+    return parse_template(text)
+
+
+class Shard(NamedTuple):
+    """Part `number`, counted from 1, of so many parts of a list."""
+
+    number: int
+    of: int
+
+    def part(self, items: Sequence[Item]) -> Sequence[Item]:
+        """Items in turn: parts of equal length, whatever stands where in the list."""
+        return items[self.number - 1 :: self.of]
+
+
+def _shard(text: str) -> Shard:
+    number, slash, count = text.partition("/")
+    if not (slash and all(part.isdecimal() and len(part) < 10 for part in (number, count))):
+        raise ImgtoolError(f"{text!r} is no part of a list, such as 1/4 for the first of four")
+    if not 1 <= int(number) <= int(count):
+        raise ImgtoolError(f"{text!r} is no part of a list: the first number goes from 1 to the second")
+    return Shard(int(number), int(count))
+
+
+def _format(text: str) -> str:
+    from ..io.formats import named
+
+    extension = f".{text.lower().removeprefix('.')}"
+    named(f"image{extension}")
+    return extension
+
+
 @dataclass(frozen=True)
 class Batch:
-    """The values of the options of `batch_options`."""
+    """The values of the options of `batch_options`, and what --recursive found."""
 
     output: Path | None
     output_dir: Path | None
     suffix: str | None
     ext: str | None
+    template: "Template | None"
+    in_place: bool
+    format: str | None
     exists: str
+    recursive: bool
+    files_from: str | None
+    null: bool
+    shard: Shard | None
+    dry_run: bool
     jobs: int | None
     threads: int | None
+    scheduler: str | None
+    retries: int | None
     max_pixels: int
+    fail_fast: bool
     as_json: bool
+    profile: bool
+    profile_out: Path | None
     progress: str
     verbose: int
     quiet: int
+    found: Inputs
+    start_up: float  # seconds of processor time until the command was called
+    called: float  # when that was, by perf_counter
 
     @property
     def verbosity(self) -> int:
@@ -113,16 +184,24 @@ class Batch:
 
     @property
     def overwrite(self) -> bool:
-        """Whether an output that is there already may be replaced."""
-        return self.exists in ("overwrite", "newer")
+        """Whether an output may be replaced by the time it is written."""
+        # On a cluster an item may run twice, when its worker was lost after it had written: that is no collision.
+        return self.exists in ("overwrite", "newer") or self.in_place or self.scheduler is not None
+
+    def place(self, name: str) -> PurePath:
+        """Where an input stands in the tree of outputs."""
+        return self.found.places.get(name) or place(name)
+
+
+def _path_option(*names: str, parse: Callable[[str], Path] = _path, **settings: Any) -> Callable[[Function], Function]:
+    return click.option(*names, callback=parsed(parse), **settings)
 
 
 _BATCH = (
-    click.option("-o", "--output", type=click.Path(path_type=Path), help="Write to this file (for a single input)."),
-    click.option(
+    _path_option("-o", "--output", parse=_output, metavar="FILE", help="Write to this file (for a single input)."),
+    _path_option(
         "-O",
         "--output-dir",
-        type=click.Path(path_type=Path),
         metavar="DIR",
         help="Write into this folder, which is made if need be. Inputs keep their relative path below it; those given "
         "by an absolute path or through '..' keep their name alone.",
@@ -132,10 +211,35 @@ _BATCH = (
     ),
     click.option("--ext", metavar="EXT", callback=parsed(_extension), help="With -O: replace the extension."),
     click.option(
+        "--template",
+        metavar="TEXT",
+        callback=parsed(_template),
+        help="With -O: the path below it, made of {dir}, {name}, {stem}, {suffix}, {ext} and {index}, the number of "
+        "the input counted from 1.  [default: {dir}/{stem}{suffix}{ext}]",
+    ),
+    click.option("--in-place", is_flag=True, help="Replace the inputs themselves."),
+    click.option(
+        "--format",
+        metavar="EXT",
+        callback=parsed(_format),
+        help="Format for standard output, which is named -; it is the default where - is the input.",
+    ),
+    click.option(
         "--exists",
         type=click.Choice(["error", "skip", "overwrite", "newer"]),
         default="error",
         help="When an output exists: fail, skip the input, overwrite, or overwrite only if an input is newer.",
+    ),
+    click.option("-r", "--recursive", is_flag=True, help="Take the images in folders given as inputs, and below."),
+    click.option(
+        "--files-from", metavar="FILE|-", type=FILE, help="Take more inputs from this list, one name on each line."
+    ),
+    click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
+    click.option(
+        "--shard", metavar="I/N", callback=parsed(_shard), help="Do only the I-th of N equal parts of the inputs."
+    ),
+    click.option(
+        "-n", "--dry-run", is_flag=True, help="Print what would be done, and how much memory it needs; do nothing."
     ),
     click.option(
         "-j",
@@ -149,13 +253,31 @@ _BATCH = (
         "--threads", callback=parsed(_count_or_auto), default="auto", metavar="N|auto", help="Threads for each image."
     ),
     click.option(
+        "--scheduler",
+        metavar="ADDRESS",
+        help="Work on a dask.distributed cluster that shares the files: tcp://HOST:8786, or file:SCHEDULER.json.",
+    ),
+    click.option(
+        "--retries",
+        type=click.IntRange(0, 100),
+        metavar="N",
+        help="With --scheduler: try an image that failed so many times more.  [default: 0]",
+    ),
+    click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
         default=2**30,
         metavar="N",
         help="Refuse images of more pixels before decoding them.",
     ),
+    click.option("--fail-fast", is_flag=True, help="Begin no more images after the first that failed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input on standard output."),
+    click.option("--profile", is_flag=True, help="Say at the end where the time went."),
+    _path_option(
+        "--profile-out",
+        metavar="FILE",
+        help="Write a profile for pstats or snakeviz; images are then worked on one by one.",
+    ),
     click.option(
         "--progress",
         type=click.Choice(["auto", "always", "never"]),
@@ -175,16 +297,33 @@ _BATCH = (
 )
 
 
+def inputs_argument(name: str, metavar: str) -> Callable[[Function], Function]:
+    """The inputs of a command with `batch_options`, which --files-from may give as well."""
+    return click.argument(name, metavar=f"{metavar}...", nargs=-1, type=FILE)
+
+
 def batch_options(command: Function) -> Function:
-    """Give `command` the options on outputs, jobs and words; it gets their values as one `batch`."""
+    """Give `command` the options on inputs, outputs, jobs and words; it gets their values as one `batch`.
+
+    Its argument of any number of values gets the inputs of --files-from and --recursive as well.
+    """
 
     @functools.wraps(command)
     def with_batch(**values: Any) -> Any:
-        shared = {field.name: values.pop(field.name) for field in fields(Batch)}
-        program = click.get_current_context().parent
+        start_up, called = process_time(), perf_counter()
+        context = click.get_current_context()
+        shared = {entry.name: values.pop(entry.name) for entry in fields(Batch) if entry.name in values}
         for name in ("verbose", "quiet"):
-            shared[name] += 0 if program is None else program.params[name]
-        return command(**values, batch=Batch(**shared))
+            shared[name] += 0 if context.parent is None else context.parent.params[name]
+        variadic = next(p for p in context.command.params if isinstance(p, click.Argument) and p.nargs == -1)
+        names = values[str(variadic.name)]
+        if not names and shared["files_from"] is None:
+            raise click.MissingParameter(ctx=context, param=variadic)
+        folders = [folder for folder in (shared["output_dir"],) if folder is not None]
+        chosen = {name: shared[name] for name in ("files_from", "null", "recursive")}
+        found = gather(names, **chosen, leave_out=folders)
+        values[str(variadic.name)] = found.names
+        return command(**values, batch=Batch(**shared, found=found, start_up=start_up, called=called))
 
     return functools.reduce(lambda function, option: option(function), reversed(_BATCH), with_batch)  # type: ignore[return-value]
 

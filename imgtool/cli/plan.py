@@ -1,14 +1,16 @@
 """What will be written where: found out, checked and refused before the first pixel is read."""
 
 import os
+import sys
 import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
 
 import click
 
 from ..errors import ImgtoolError
+from .inputs import place
 from .options import Batch
 
 
@@ -18,6 +20,14 @@ class Item:
 
     input: str
     outputs: Mapping[str, Path]
+    format: str | None = None  # the extension of the format, where the output's name has none
+
+    @property
+    def to_stdout(self) -> bool:
+        """Whether the image goes to standard output."""
+        from ..io import STANDARD_OUTPUT
+
+        return self.outputs.get("output") == STANDARD_OUTPUT
 
 
 @dataclass
@@ -30,24 +40,58 @@ class Plan:
 
 
 def image_outputs(inputs: Sequence[str], batch: Batch) -> list[Path]:
-    """The image file to write for each input, by -o or -O."""
-    if batch.output is not None and batch.output_dir is not None:
-        raise click.UsageError("-o names one output and -O a folder for many; give one of them")
+    """The image file to write for each input, by -o, -O or --in-place."""
+    _refuse_contradictions(batch)
+    if batch.in_place:
+        return [Path(name) for name in inputs]
     if batch.output_dir is not None:
-        return [below(batch.output_dir, name, batch.suffix or "", batch.ext) for name in inputs]
-    if batch.suffix is not None or batch.ext is not None:
-        raise click.UsageError("--suffix and --ext make names below -O; without -O they have no effect")
+        if batch.template is not None:
+            return [_templated(batch, name, index) for index, name in enumerate(inputs, 1)]
+        return [below(batch.output_dir, batch.place(name), batch.suffix or "", batch.ext) for name in inputs]
+    if batch.output is None and list(inputs) == ["-"] and batch.format is not None:
+        from ..io import STANDARD_OUTPUT
+
+        return [STANDARD_OUTPUT]
     if batch.output is None:
         raise click.UsageError("nowhere to write; give -o FILE, or -O DIR for several inputs")
     if len(inputs) > 1:
         raise click.UsageError(f"-o names one output, but there are {len(inputs)} inputs; use -O DIR")
-    return [batch.output]
+    return [batch.output] * len(inputs)
 
 
-def below(folder: Path, name: str, suffix: str, ext: str | None) -> Path:
+def _refuse_contradictions(batch: Batch) -> None:
+    names = {"--suffix": batch.suffix, "--ext": batch.ext, "--template": batch.template}
+    without = [option for option, value in names.items() if value is not None]
+    if batch.output is not None and batch.output_dir is not None:
+        raise click.UsageError("-o names one output and -O a folder for many; give one of them")
+    if batch.in_place and (batch.output or batch.output_dir or without or batch.format or batch.exists != "error"):
+        raise click.UsageError(
+            "--in-place replaces the inputs; options on outputs and --exists have no meaning with it"
+        )
+    if batch.output_dir is None and batch.template is not None:
+        raise click.UsageError("--template makes names below -O; without -O it has no effect")
+    if batch.output_dir is None and without:
+        raise click.UsageError("--suffix and --ext make names below -O; without -O they have no effect")
+    if batch.template is not None and batch.suffix is not None and "{suffix}" not in batch.template.text:
+        raise click.UsageError("--suffix has no effect with a --template that has no {suffix} in it")
+    if batch.template is not None and batch.ext is not None and "{ext}" not in batch.template.text:
+        raise click.UsageError("--ext has no effect with a --template that has no {ext} in it")
+
+
+def _templated(batch: Batch, name: str, index: int) -> Path:
+    assert batch.template is not None and batch.output_dir is not None
+    path = batch.place(name)
+    ext = path.suffix if batch.ext is None else batch.ext
+    names = {"dir": str(path.parent), "name": path.name, "stem": path.stem, "suffix": batch.suffix or "", "ext": ext}
+    try:
+        return batch.output_dir / batch.template.path({**names, "index": index})
+    except ImgtoolError as error:
+        raise click.BadParameter(str(error), param_hint="'--template'") from error
+
+
+def below(folder: Path, name: str | PurePath, suffix: str, ext: str | None) -> Path:
     """The path of input `name` mirrored below `folder`: always inside it, whatever the name is."""
-    path = PurePath(name)
-    inside = PurePath(path.name) if path.is_absolute() or ".." in path.parts else path
+    inside = place(str(name))
     if inside.name in ("", ".."):
         return folder  # a folder given as an input, which fails as such
     return folder / inside.with_name(inside.stem + suffix + (inside.suffix if ext is None else ext))
@@ -65,34 +109,68 @@ def make_plan(
 
     `fits` raises an ImgtoolError when an item's input cannot be read or its output cannot hold the result; it looks at
     headers only. `others` are files that every item reads besides its input, `folders` those that may be made besides
-    the one named by -O.
+    the one named by -O. Of the items only those of this shard are in the plan, but all are held against each other.
     """
+    from .. import io
+
     _refuse_collisions(items)
-    _refuse_inputs_as_outputs(items, others)
-    plan = Plan()
+    if not batch.in_place:
+        _refuse_inputs_as_outputs(items, others)
+    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed])
+    items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
+    _check_streams(items, batch)
     for item in items:
         try:
             if _is_done(item, batch.exists, others):
                 plan.skipped.append(item)
                 continue
             fits(item)
-            for output in item.outputs.values():
+            for output in _files(item):
                 _check_free(output, batch)
             plan.ready.append(item)
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))
     made = [*folders, *([] if batch.output_dir is None else [batch.output_dir])]
-    for folder, output in {output.parent: output for item in plan.ready for output in item.outputs.values()}.items():
-        _prepare_folder(folder, output, make=any(folder.is_relative_to(root) for root in made))
+    goals = {output.parent: output for item in plan.ready for output in _files(item)}
+    for folder, output in goals.items():
+        root = next((root for root in made if folder.is_relative_to(root)), None)
+        _prepare_folder(folder, output, root, make=not batch.dry_run)
+        if not batch.dry_run:
+            io.sweep(folder)
     return plan
+
+
+def _files(item: Item) -> list[Path]:
+    """The outputs of an item that are files."""
+    return [path for what, path in item.outputs.items() if not (what == "output" and item.to_stdout)]
+
+
+def _check_streams(items: Sequence[Item], batch: Batch) -> None:
+    """Refuse what cannot go through standard input and output."""
+    if batch.in_place and any(item.input == "-" for item in items):
+        raise click.UsageError("standard input cannot be replaced by --in-place; give -o")
+    if batch.scheduler is not None and any(item.input == "-" or item.to_stdout for item in items):
+        raise click.UsageError("a cluster works on files; standard input and output have no meaning with --scheduler")
+    if not any(item.to_stdout for item in items):
+        if batch.format is not None:
+            raise click.UsageError("--format is for standard output, -o -; the format of a file follows its extension")
+        return
+    if batch.format is None:
+        raise click.UsageError("standard output has no extension that tells the format; add --format, such as png")
+    if batch.as_json or batch.dry_run:
+        raise click.UsageError(
+            "the image goes to standard output; give -o FILE to have --json or --dry-run print there"
+        )
+    if sys.stdout is None or sys.stdout.isatty():
+        raise click.UsageError("the image would go to the terminal; redirect standard output, or give -o FILE")
 
 
 def _refuse_collisions(items: Iterable[Item]) -> None:
     seen: dict[str, str] = {}
     for item in items:
         for output in item.outputs.values():
-            # Names that differ in case alone are one file on many file systems.
-            key = unicodedata.normalize("NFC", os.path.abspath(output)).casefold()  # noqa: PTH100  resolve() follows links
+            # Links are written through, and names that differ in case alone are one file on many file systems.
+            key = unicodedata.normalize("NFC", os.path.realpath(output)).casefold()
             if key in seen:
                 raise click.UsageError(
                     f"{seen[key]} and {item.input} would both be written to {output}; give them other names or runs"
@@ -117,7 +195,7 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def _is_done(item: Item, exists: str, others: Sequence[str]) -> bool:
-    if exists not in ("skip", "newer") or not all(output.is_file() for output in item.outputs.values()):
+    if exists not in ("skip", "newer") or item.to_stdout or not all(o.is_file() for o in item.outputs.values()):
         return False
     if exists == "skip":
         return True
@@ -130,17 +208,24 @@ def _check_free(output: Path, batch: Batch) -> None:
         output.stat()
     except (FileNotFoundError, NotADirectoryError):
         return
-    except OSError as error:
-        raise ImgtoolError(f"{output}: cannot be written ({error.strerror})") from error
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ImgtoolError(f"{output}: cannot be written ({why})") from error
     if output.is_dir():
         raise ImgtoolError(f"{output}: is a folder; name a file, or use -O to write into it")
-    if not batch.overwrite:
+    if not batch.in_place and batch.exists not in ("overwrite", "newer"):
         raise ImgtoolError(f"{output}: exists already; use --exists overwrite, newer or skip")
 
 
-def _prepare_folder(folder: Path, output: Path, *, make: bool) -> None:
+def _prepare_folder(folder: Path, output: Path, root: Path | None, *, make: bool) -> None:
+    """Make `folder`, if it lies below `root`, and refuse one that cannot be written to."""
+    if root is not None and not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root)):
+        raise ImgtoolError(f"{folder}: a link that leads out of {root}; name the folder it leads to with -O")
+    if root is not None and not make:
+        while not folder.exists() and folder != folder.parent:
+            folder = folder.parent
     try:
-        if make:
+        if root is not None and make:
             folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ImgtoolError(f"{folder}: the folder cannot be made ({error.strerror}); choose another") from error

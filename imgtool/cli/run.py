@@ -1,54 +1,23 @@
-"""A plan carried out: items through their work, words and results where they belong, the exit status."""
+"""A plan carried out: items through their work, and told of as they finish."""
 
-import json
-import math
-import sys
-import traceback
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from functools import partial
-from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import batch as batches
-from ..errors import ImgtoolError
 from .options import Batch
 from .plan import Item, Plan
-from .words import one_line
+from .report import INTERRUPTED, Report
+from .report import Done as Done
 
 if TYPE_CHECKING:
-    from tqdm import tqdm
-
     from .._check import Array
     from ..io import Image, Info
-
-
-@dataclass
-class Done:
-    """What became of one item."""
-
-    shape: tuple[int, ...] | None = None
-    dtype: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    details: dict[str, Any] = field(default_factory=dict)
-    line: str | None = None  # for standard output, where --json does not replace it
-    remarks: list[str] = field(default_factory=list)  # for standard error, where --json does not replace them
-
-    @contextmanager
-    def timed(self, stage: str) -> Iterator[None]:
-        """Enter the seconds spent inside under the name `stage`."""
-        start = perf_counter()
-        yield
-        self.seconds[stage] = round(perf_counter() - start, 6)
-
-    def saw(self, data: "Array") -> None:
-        """Enter the shape and type of the result."""
-        self.shape, self.dtype = data.shape, str(data.dtype)
 
 
 def change_image(item: Item, change: Callable[["Image", Done], "Array"], *, max_pixels: int, overwrite: bool) -> Done:
@@ -59,11 +28,18 @@ def change_image(item: Item, change: Callable[["Image", Done], "Array"], *, max_
     with done.timed("read"):
         image = io.read(item.input, max_pixels=max_pixels)
     with done.timed("compute"):
-        data = change(image, done)
+        image = replace(image, data=change(image, done))
     with done.timed("write"):
-        io.write(item.outputs["output"], replace(image, data=data), overwrite=overwrite)
-    done.saw(data)
+        write_image(item, image, overwrite=overwrite)
+    done.saw(image.data)
     return done
+
+
+def write_image(item: Item, image: "Image", *, overwrite: bool) -> None:
+    """Write the image made of an item to its file or to standard output."""
+    from .. import io
+
+    io.write(item.outputs["output"], image, overwrite=overwrite, extension=item.format)
 
 
 def by_page(image: "Image", change: Callable[["Array"], "Array"]) -> "Array":
@@ -86,6 +62,7 @@ def check_fit(item: Item, dtype: str | None = None) -> "Info":
             channels=channel_count(info),
             has_alpha=info.has_alpha,
             pages=info.pages,
+            extension=item.format,
         )
     return info
 
@@ -99,17 +76,72 @@ def execute(
     operation: str, plan: Plan, work: Callable[..., Done], batch: Batch, *, parameters: Mapping[str, Any]
 ) -> int:
     """Carry out `plan` by `work(item, threads=n)`, tell of each item, and return the exit status."""
-    jobs, threads = share_processors(batch.jobs, batch.threads, len(plan.ready))
-    report = _Report(operation, plan, batch, parameters)
-    task = partial(work, threads=threads)
-    with (
-        report.bar(),
-        ThreadPoolExecutor(jobs) as executor,
-        closing(batches.run(task, plan.ready, executor, window=2 * jobs)) as results,
-    ):
-        for item, result in results:
-            report.tell(item, result)
+    report = Report(operation, plan, batch, parameters)
+    if batch.dry_run:
+        return report.planned(share_processors(batch.jobs, batch.threads, len(plan.ready))[0])
+    with _crew(plan, batch) as (executor, window, threads), _profiled(batch), report.bar():
+        _carry_out(partial(work, threads=threads), plan, batch, report, executor, window)
     return report.finish()
+
+
+def _carry_out(
+    work: Callable[[Item], Done], plan: Plan, batch: Batch, report: Report, executor: Executor, window: int
+) -> None:
+    def wanted() -> Iterator[Item]:
+        for item in plan.ready:
+            if batch.fail_fast and report.failed:
+                return
+            yield item
+
+    INTERRUPTED.clear()
+    try:
+        with closing(batches.run(work, wanted(), executor, window=window)) as results:
+            for item, result in results:
+                report.tell(item, result)
+    except BaseException:
+        INTERRUPTED.set()
+        raise
+
+
+@contextmanager
+def _crew(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int, int]]:
+    """Who does the work: an executor, the most items to hand to it at once, and the threads for each of them."""
+    if batch.scheduler is not None:
+        from .cluster import connected
+
+        with connected(plan, batch) as (executor, slots):
+            yield executor, batch.jobs or (slots if batch.fail_fast else 2 * slots), batch.threads or 1
+        return
+    if batch.retries is not None:
+        raise click.UsageError("--retries is for work on a cluster; without --scheduler it has no effect")
+    jobs, threads = share_processors(batch.jobs, batch.threads, len(plan.ready))
+    if jobs == 1 or batch.profile_out is not None:
+        yield batches.Inline(), 1, threads
+        return
+    with ThreadPoolExecutor(jobs) as executor:
+        # A second item for each job waits in line, so that no job has to.
+        yield executor, jobs if batch.fail_fast else 2 * jobs, threads
+
+
+@contextmanager
+def _profiled(batch: Batch) -> Iterator[None]:
+    """Write --profile-out, if it is asked for."""
+    if batch.profile_out is None:
+        yield
+        return
+    import marshal
+    from cProfile import Profile
+
+    from .. import io
+
+    profile = Profile()
+    profile.enable()
+    try:
+        yield
+    finally:
+        profile.disable()
+        profile.create_stats()
+        io.write_bytes(batch.profile_out, marshal.dumps(profile.stats), overwrite=batch.overwrite)
 
 
 def share_processors(jobs: int | None, threads: int | None, items: int) -> tuple[int, int]:
@@ -122,127 +154,3 @@ def share_processors(jobs: int | None, threads: int | None, items: int) -> tuple
     if threads is None:
         threads = max(1, processors // jobs)
     return jobs, threads
-
-
-def sentence(item: Item, error: Exception) -> str:
-    """What to tell of an item that failed: one sentence that names its file."""
-    if isinstance(error, ImgtoolError):
-        text = str(error)
-    elif isinstance(error, MemoryError):
-        text = "not enough memory; try -j 1"
-    elif isinstance(error, OSError):
-        text = f"{error.filename}: {error.strerror}" if error.filename else str(error)
-    else:
-        text = f"internal error, please report it ({type(error).__name__}: {error}); -v shows where"
-    text = one_line(text)
-    named = any(one_line(str(path)) in text for path in (item.input, *item.outputs.values()))
-    return text if named else one_line(f"{item.input}: {text}")
-
-
-class _Report:
-    def __init__(self, operation: str, plan: Plan, batch: Batch, parameters: Mapping[str, Any]) -> None:
-        self._operation, self._batch, self._parameters = operation, batch, parameters
-        self._total = len(plan.ready) + len(plan.skipped) + len(plan.failed)
-        self._ready = len(plan.ready)
-        self._done = self._failed = 0
-        self._skipped = len(plan.skipped)
-        self._bar: tqdm[Any] | None = None
-        for item in plan.skipped:
-            self._say(f"{item.input}: skipped, {_names(item)} exists", verbosity=1)
-            self._json(item, "skipped", Done())
-        for item, error in plan.failed:
-            self._fail(item, error)
-
-    @contextmanager
-    def bar(self) -> Iterator[None]:
-        """A progress bar for as long as the batch runs, if one is wanted."""
-        if not self._wants_bar():
-            yield
-            return
-        from tqdm import tqdm
-
-        with tqdm(total=self._ready, file=sys.stderr, unit="image", desc=self._operation, leave=False) as self._bar:
-            yield
-        self._bar = None
-
-    def _wants_bar(self) -> bool:
-        if sys.stderr is None or self._batch.progress != "auto":  # None: closed by the shell
-            return sys.stderr is not None and self._batch.progress == "always"
-        return self._ready > 1 and self._batch.verbosity >= 0 and sys.stderr.isatty()
-
-    def tell(self, item: Item, result: Done | Exception) -> None:
-        if isinstance(result, Exception):
-            self._fail(item, result)
-        else:
-            self._done += 1
-            for warning in result.warnings:
-                self._say(f"{item.input}: {warning}", verbosity=0)
-            for remark in [] if self._batch.as_json else result.remarks:
-                self._say(f"{item.input}: {remark}", verbosity=0)
-            self._say(f"{item.input}: {_names(item)} written in {sum(result.seconds.values()):.3f} s", verbosity=1)
-            self._json(item, "done", result)
-            if result.line is not None and not self._batch.as_json:
-                self._print(result.line)
-        if self._bar is not None:
-            self._bar.update()
-
-    def finish(self) -> int:
-        if self._total > 1:
-            parts = [f"{self._done} of {self._total} images done"]
-            parts += [f"{n} {what}" for n, what in ((self._skipped, "skipped"), (self._failed, "failed")) if n]
-            self._say(", ".join(parts), verbosity=0)
-        return 1 if self._failed else 0
-
-    def _fail(self, item: Item, error: Exception) -> None:
-        self._failed += 1
-        text = sentence(item, error)
-        self._say(f"Error: {text}", verbosity=-1)
-        if self._batch.verbosity > 0 and not isinstance(error, ImgtoolError | OSError | MemoryError):
-            self._write("".join(traceback.format_exception(error)).rstrip(), err=True)
-        self._json(item, "failed", Done(), text)
-
-    def _json(self, item: Item, status: str, done: Done, error: str | None = None) -> None:
-        if not self._batch.as_json:
-            return
-        record = {
-            "input": item.input,
-            "output": None,
-            **{what: str(path) for what, path in item.outputs.items()},
-            "operation": self._operation,
-            "status": status,
-            "parameters": self._parameters,
-            "shape": done.shape,
-            "dtype": done.dtype,
-            "seconds": done.seconds,
-            "warnings": done.warnings,
-            "error": error,
-            **done.details,
-        }
-        self._print(json.dumps(_plain(record), allow_nan=False))
-
-    def _say(self, text: str, *, verbosity: int) -> None:
-        if self._batch.verbosity >= verbosity:
-            self._write(one_line(text), err=True)
-
-    def _print(self, text: str) -> None:
-        self._write(one_line(text), err=False)
-
-    def _write(self, text: str, *, err: bool) -> None:
-        if self._bar is not None:
-            self._bar.clear()
-        click.echo(text, err=err)
-        if self._bar is not None:
-            self._bar.refresh()
-
-
-def _names(item: Item) -> str:
-    return " and ".join(map(str, item.outputs.values()))
-
-
-def _plain(value: Any) -> Any:
-    """`value` for JSON, which has no infinities: they become words."""
-    if isinstance(value, Mapping):
-        return {key: _plain(entry) for key, entry in value.items()}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return str(value) if isinstance(value, float) and not math.isfinite(value) else value

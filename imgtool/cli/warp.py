@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, Batch, batch_options, sampling_options
+from .options import FILE, Batch, batch_options, inputs_argument, sampling_options
 from .plan import Item, image_outputs, make_plan
 from .run import Done, by_page, change_image, check_fit, execute
 from .words import HELP
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 
 @click.command(context_settings=HELP)
-@click.argument("moving", metavar="MOVING...", nargs=-1, required=True, type=FILE)
+@inputs_argument("moving", "MOVING")
 @click.option(
     "-t",
     "--transform",

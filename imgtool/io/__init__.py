@@ -2,7 +2,7 @@
 
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from importlib import import_module
 from threading import Lock
@@ -12,18 +12,28 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImgtoolError
-from ._files import PathLike, opened, published, reason, shown
+from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
 from ._image import Image, Info, Source, layout
+from ._pages import Pages
+from ._points import PointTable, read_matches, read_points
 from .formats import SNIFFED, Format, output_format, recognised
 
 __all__ = [
     "MAX_PIXELS",
+    "STANDARD_OUTPUT",
     "Image",
     "Info",
+    "Pages",
+    "PointTable",
     "check_output",
+    "open_pages",
+    "page_writer",
     "probe",
     "read",
     "read_json",
+    "read_matches",
+    "read_points",
+    "sweep",
     "write",
     "write_bytes",
     "write_text",
@@ -41,7 +51,7 @@ def probe(path: PathLike) -> Info:
     Parameters
     ----------
     path : str or path-like
-        The file; its first bytes tell the format, not its name.
+        The file, or "-" for standard input; its first bytes tell the format, not its name.
 
     Returns
     -------
@@ -66,7 +76,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image:
     Parameters
     ----------
     path : str or path-like
-        The file; its first bytes tell the format, not its name.
+        The file, or "-" for standard input; its first bytes tell the format, not its name.
     max_pixels : int
         The most pixels (height x width x pages) to decode, checked by the header.
 
@@ -83,16 +93,49 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image:
     with opened(path) as stream, _explained(path):
         source = _source(stream)
         info = source.info
-        if info.pixels > max_pixels:
-            height, width = info.shape[info.pages > 1 :][:2]
-            size = f"{width} x {height}" + f" x {info.pages} pages" * (info.pages > 1)
-            raise ImgtoolError(
-                f"{size} is {info.pixels} pixels and the limit is {max_pixels}; raise it with --max-pixels (max_pixels)"
-            )
+        _check_size(info, info.pages, max_pixels)
         data = source.decode()
     if not (data.dtype.isnative and data.flags.c_contiguous):
         data = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
     return Image(data, info.channel_axis, source.metadata)
+
+
+@contextmanager
+def open_pages(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Iterator[Pages]:
+    """The pages of a stack, read one by one; a still image has one.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The file; its first bytes tell the format, not its name.
+    max_pixels : int
+        The most pixels (height x width) of a page to decode, checked by the header.
+
+    Returns
+    -------
+    context manager
+        Of a sequence of `Image`, with the file's `info`.
+
+    Raises
+    ------
+    ImgtoolError
+        As `read` does, also when a page is taken.
+    """
+    with opened(path) as stream:
+        with _explained(path):
+            source = _source(stream)
+            _check_size(source.info, 1, max_pixels)
+        yield Pages(source, lambda: _explained(path))
+
+
+def _check_size(info: Info, pages: int, max_pixels: int) -> None:
+    height, width = info.shape[info.pages > 1 :][:2]
+    pixels = height * width * pages
+    if pixels > max_pixels:
+        size = f"{width} x {height}" + f" x {pages} pages" * (pages > 1)
+        raise ImgtoolError(
+            f"{size} is {pixels} pixels and the limit is {max_pixels}; raise it with --max-pixels (max_pixels)"
+        )
 
 
 def _source(stream: BinaryIO) -> Source:
@@ -151,7 +194,13 @@ _QUIET = _Quiet()
 
 
 def check_output(
-    path: PathLike, *, dtype: npt.DTypeLike, channels: int | None = None, has_alpha: bool = False, pages: int = 1
+    path: PathLike,
+    *,
+    dtype: npt.DTypeLike,
+    channels: int | None = None,
+    has_alpha: bool = False,
+    pages: int = 1,
+    extension: str | None = None,
 ) -> None:
     """Refuse an output whose format cannot hold the image, before any work is done.
 
@@ -167,6 +216,8 @@ def check_output(
         Whether the last channel is opacity.
     pages : int
         The number of pages.
+    extension : str, optional
+        Names the format instead of the path, such as ".png".
 
     Raises
     ------
@@ -181,18 +232,21 @@ def check_output(
         ...
     imgtool.errors.ImgtoolError: out.png: PNG cannot hold float32 RGB; use .tif or .npy, or --dtype uint8
     """
-    _output(path, np.dtype(dtype), channels or 1, has_alpha, pages)
+    _output(path, extension, np.dtype(dtype), channels or 1, has_alpha, pages)
 
 
-def _output(path: PathLike, dtype: np.dtype[Any], channels: int, has_alpha: bool, pages: int) -> Format:
+def _output(
+    path: PathLike, extension: str | None, dtype: np.dtype[Any], channels: int, has_alpha: bool, pages: int
+) -> Format:
     """The format for an output, if it can hold the image."""
     try:
-        return output_format(os.fspath(path), dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
+        name = os.fspath(path) if extension is None else f"image{extension}"
+        return output_format(name, dtype=dtype.name, channels=channels, has_alpha=has_alpha, pages=pages)
     except ImgtoolError as error:
         raise ImgtoolError(f"{shown(path)}: {error}") from None
 
 
-def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
+def write(path: PathLike, image: Image, *, overwrite: bool = False, extension: str | None = None) -> None:
     """Write an image file, whole or not at all.
 
     The format follows the extension. PNG is compressed fast, TIFF not at all, WebP without loss; JPEG has quality
@@ -201,11 +255,13 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
     Parameters
     ----------
     path : str or path-like
-        The output; its directory must exist.
+        The output, whose directory must exist; or `STANDARD_OUTPUT`.
     image : Image
         Pixels of any strides and byte order, with the metadata to keep.
     overwrite : bool
         Whether a file of that name may be replaced.
+    extension : str, optional
+        Names the format instead of the path, such as ".png".
 
     Raises
     ------
@@ -227,7 +283,7 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
         raise ImgtoolError(
             f"{shown(path)}: an array of shape {data.shape} is no image; it needs rows, columns and pixels"
         )
-    target = _output(path, data.dtype, image.channels, image.has_alpha, len(pages))
+    target = _output(path, extension, data.dtype, image.channels, image.has_alpha, len(pages))
     # One page and one channel need no axis; every format reads them back without.
     height, width = pages[0].shape[:2]
     if max(height, width) > target.largest:
@@ -240,6 +296,44 @@ def write(path: PathLike, image: Image, *, overwrite: bool = False) -> None:
             import_module(f".{target.module}", __name__).write_image(stream, plain, target.name)
         except ImgtoolError as error:
             raise ImgtoolError(f"{shown(path)}: {error}") from None
+
+
+@contextmanager
+def page_writer(
+    path: PathLike, first: Image, pages: int, *, overwrite: bool = False
+) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
+    """A function that appends a page to a TIFF or NPY file; it appears under its name, whole, when the block ends.
+
+    Parameters
+    ----------
+    path : str or path-like
+        The output; its extension names the format.
+    first : Image
+        What all pages are like in shape, dtype, channels and metadata; it is not written.
+    pages : int
+        How many there will be.
+    overwrite : bool
+        Whether a file of that name may be replaced.
+
+    Raises
+    ------
+    ImgtoolError
+        If the format cannot hold the pages, the file exists, or it cannot be written.
+
+    Examples
+    --------
+    >>> from tempfile import TemporaryDirectory
+    >>> with TemporaryDirectory() as folder:
+    ...     with page_writer(f"{folder}/stack.tif", Image(np.zeros((4, 5))), 3) as append:
+    ...         for number in range(3):
+    ...             append(np.full((4, 5), float(number)))
+    ...     read(f"{folder}/stack.tif").data[:, 0, 0]
+    array([0., 1., 2.])
+    """
+    target = _output(path, None, first.data.dtype, first.channels, first.has_alpha, pages)
+    module = import_module(f".{target.module}", __name__)
+    with published(path, overwrite=overwrite) as stream, module.page_writer(stream, first, pages) as append:
+        yield append
 
 
 def read_json(path: PathLike) -> Any:

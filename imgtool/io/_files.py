@@ -3,15 +3,20 @@
 import errno
 import os
 import stat
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, flock
 from io import BytesIO
 from pathlib import Path
+from shutil import copyfileobj
+from time import time
 from typing import BinaryIO
 
 from ..errors import ImgtoolError
 
 PathLike = str | os.PathLike[str]
+STANDARD_OUTPUT = Path("/dev/stdout")
 _REASONS = {
     errno.ENOENT: "no such file",
     errno.ENOTDIR: "no such file (imgtool does not look into archives)",
@@ -39,26 +44,56 @@ def reason(error: OSError) -> str:
 
 @contextmanager
 def opened(path: PathLike) -> Iterator[BinaryIO]:
-    """A seekable stream of the bytes of a file; a pipe is read to its end first."""
+    """A seekable stream of the bytes of a file, or of standard input ("-"); what comes through a pipe is kept."""
     name = os.fspath(path)
     if not name:
         raise ImgtoolError("the name of the input file is empty")
     if "://" in name:
         raise ImgtoolError(f"{shown(path)}: imgtool fetches no URLs; download the file first")
+    if (content := _known_pipe(name)) is not None:
+        yield BytesIO(content)
+        return
     try:
-        stream: BinaryIO = Path(name).open("rb")  # noqa: SIM115
+        if name == "-":
+            if sys.stdin is None or sys.stdin.isatty():
+                raise ImgtoolError("-: standard input is a terminal or closed; send an image into it")
+            stream: BinaryIO = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  no path
+        else:
+            stream = Path(name).open("rb")  # noqa: SIM115
     except OSError as error:
         raise ImgtoolError(f"{shown(path)}: {reason(error)}") from None
     except ValueError:
         raise ImgtoolError(f"{shown(path)}: not a file name") from None
     with stream:
         kind = os.fstat(stream.fileno())
-        if stat.S_ISFIFO(kind.st_mode):
-            yield BytesIO(stream.read())
+        if stat.S_ISFIFO(kind.st_mode) or stat.S_ISSOCK(kind.st_mode) or name == "-":
+            yield BytesIO(_piped(stream, kind))
         elif not stat.S_ISREG(kind.st_mode):
             raise ImgtoolError(f"{shown(path)}: not a file but a device")
         else:
             yield stream
+
+
+# A pipe is read once, but looked at twice: for the header, and for the pixels.
+_PIPES: dict[tuple[int, int], bytes] = {}
+
+
+def _known_pipe(name: str) -> bytes | None:
+    """What came through a pipe that has been read: to open it again would be to wait for another writer."""
+    if not _PIPES or name == "-":
+        return None
+    try:
+        kind = Path(name).stat()
+    except (OSError, ValueError):
+        return None
+    return _PIPES.get((kind.st_dev, kind.st_ino)) if stat.S_ISFIFO(kind.st_mode) else None
+
+
+def _piped(stream: BinaryIO, kind: os.stat_result) -> bytes:
+    """All that comes through a pipe."""
+    key = kind.st_dev, kind.st_ino
+    _PIPES[key] = _PIPES.get(key, b"") + stream.read()
+    return _PIPES[key]
 
 
 @contextmanager
@@ -66,35 +101,38 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
     """A stream whose bytes appear at `path` at once and whole when the block ends, and not at all if it fails.
 
     A symbolic link is written through. A new file gets the permissions that the umask leaves, a replaced one keeps
-    its own.
+    its own. `STANDARD_OUTPUT` gets the bytes when the block ends.
     """
+    if path == STANDARD_OUTPUT:
+        buffer = BytesIO()
+        yield buffer
+        sys.stdout.buffer.write(buffer.getbuffer())
+        sys.stdout.buffer.flush()
+        return
     try:
         goal = Path(os.path.realpath(path))
     except ValueError:
         raise ImgtoolError(f"{shown(path)}: not a file name") from None
-    temporary = goal.parent / f".imgtool-{os.urandom(8).hex()}.tmp"
     try:
         mode = _permissions(goal, path, overwrite=overwrite)
-        # Not tempfile.mkstemp: its files are private, and only the kernel applies the umask without a race.
-        stream: BinaryIO = temporary.open("x+b")
+        draft = _Draft(goal)
     except OSError as error:
         raise _refused(path, goal.parent, error) from None
     try:
-        with stream:
+        with draft.stream as stream:
             if mode is not None:
                 with suppress(PermissionError):  # some file systems have no permissions to set
-                    temporary.chmod(mode)
+                    os.fchmod(stream.fileno(), mode)
             yield stream
             stream.flush()
             os.fsync(stream.fileno())
-        _publish(temporary, goal, overwrite=overwrite)
+            draft.publish(overwrite=overwrite)
     except FileExistsError:
         raise _exists(path) from None
     except OSError as error:
         raise _refused(path, goal.parent, error) from None
     finally:
-        with suppress(OSError):
-            temporary.unlink()
+        draft.discard()
 
 
 def _permissions(goal: Path, path: PathLike, *, overwrite: bool) -> int | None:
@@ -116,17 +154,94 @@ def _permissions(goal: Path, path: PathLike, *, overwrite: bool) -> int | None:
     return stat.S_IMODE(kind.st_mode)
 
 
-def _publish(temporary: Path, goal: Path, *, overwrite: bool) -> None:
-    if not overwrite:
+class _Draft:
+    """A file beside its goal that has no name until it is whole, where the system can do that: nothing can be left."""
+
+    def __init__(self, goal: Path) -> None:
+        self._goal = goal
+        # Not tempfile.mkstemp: its files are private, and only the kernel applies the umask without a race.
         try:
-            os.link(temporary, goal)  # fails if the goal has appeared meanwhile, which a rename does not
+            if not _HAS_NAMELESS:
+                raise OSError(errno.EOPNOTSUPP, "")
+            descriptor = os.open(goal.parent, os.O_TMPFILE | os.O_RDWR | os.O_CLOEXEC, 0o666)
+        except OSError as error:
+            # EISDIR: a kernel that does not know the flag; the others: a file system that has no nameless files.
+            if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
+                raise
+            self._name: Path | None = _odd_name(goal)
+            self.stream: BinaryIO = self._name.open("x+b")
+            with suppress(OSError):
+                flock(self.stream, LOCK_EX | LOCK_NB)  # tells `sweep` that somebody is at work
+        else:
+            self._name = None
+            # By its opener, so that it has the name that tifffile asks for.
+            self.stream = open(goal, "w+b", opener=lambda *_: descriptor)  # noqa: SIM115
+
+    def publish(self, *, overwrite: bool) -> None:
+        """Give the file its name; FileExistsError if it is taken and may not be."""
+        if not overwrite:
+            try:
+                self._link(self._goal)  # fails if the goal has appeared meanwhile, which a rename does not
+                return
+            except FileExistsError:
+                raise
+            except OSError:
+                pass  # a file system without hard links: the name is claimed first, then replaced
+        if self._name is None:
+            self._name = self._named()
+        if not overwrite:
+            os.close(os.open(self._goal, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
+        self._name.replace(self._goal)
+
+    def _link(self, name: Path) -> None:
+        if self._name is not None:
+            os.link(self._name, name)
             return
-        except FileExistsError:
-            raise
-        except OSError:
-            # A file system without hard links: the name is claimed first, then replaced.
-            os.close(os.open(goal, os.O_CREAT | os.O_EXCL | os.O_WRONLY))
-    temporary.replace(goal)
+        folder = os.open(self._goal.parent, os.O_PATH | os.O_CLOEXEC)
+        try:
+            # A folder to start from makes Python call linkat, which alone can follow the link in /proc.
+            os.link(f"/proc/self/fd/{self.stream.fileno()}", name.name, src_dir_fd=folder, dst_dir_fd=folder)
+        finally:
+            os.close(folder)
+
+    def _named(self) -> Path:
+        """The nameless file under an odd name."""
+        name = _odd_name(self._goal)
+        try:
+            self._link(name)
+        except OSError:  # a system that has nameless files but cannot name them
+            with name.open("xb") as copy:
+                os.fchmod(copy.fileno(), stat.S_IMODE(os.fstat(self.stream.fileno()).st_mode))
+                self.stream.seek(0)
+                copyfileobj(self.stream, copy)
+                copy.flush()
+                os.fsync(copy.fileno())
+        return name
+
+    def discard(self) -> None:
+        """Take away what has not become the goal."""
+        if self._name is not None:
+            with suppress(OSError):
+                self._name.unlink()
+
+
+_HAS_NAMELESS = hasattr(os, "O_TMPFILE") and Path("/proc/self/fd").is_dir()
+
+
+def sweep(folder: Path) -> None:
+    """Take away the drafts of programs that were killed; there are none where files can be nameless.
+
+    A draft that is locked or younger than a minute may still become a file.
+    """
+    for draft in folder.glob(f".imgtool-{'[0-9a-f]' * 16}.tmp"):
+        with suppress(OSError), draft.open("r+b") as stream:
+            flock(stream, LOCK_EX | LOCK_NB)
+            if time() - os.fstat(stream.fileno()).st_mtime > 60:
+                draft.unlink()
+
+
+def _odd_name(goal: Path) -> Path:
+    return goal.parent / f".imgtool-{os.urandom(8).hex()}.tmp"
 
 
 def _exists(path: PathLike) -> ImgtoolError:

@@ -77,11 +77,12 @@ class Info:
 
 @dataclass(frozen=True)
 class Source:
-    """An opened file: its header, its metadata, and the way to its pixels."""
+    """An opened file: its header, its metadata, and the way to its pixels: all, and page by page where that is less."""
 
     info: Info
     metadata: Metadata
     decode: Callable[[], Array]
+    decode_page: Callable[[int], Array] | None = None
 
 
 def layout(height: int, width: int, channels: int, pages: int = 1) -> tuple[tuple[int, ...], int | None]:

@@ -1,5 +1,7 @@
 """NumPy's own files, never with pickles."""
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from math import prod
 from os import SEEK_END
 from typing import BinaryIO
@@ -19,7 +21,7 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     version = np.lib.format.read_magic(stream)
     if version not in readers:
         raise ImgtoolError(f"version {version[0]}.{version[1]} of the NPY format holds no plain array of numbers")
-    shape, _, dtype = readers[version](stream)
+    shape, fortran, dtype = readers[version](stream)
     if dtype.kind not in "biufc" or dtype.char in "gG":
         raise ImgtoolError(
             f"an array of {dtype} is not an image; save integers, floats up to float64 or complex numbers"
@@ -37,8 +39,15 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         stream.seek(0)
         return np.lib.format.read_array(stream, allow_pickle=False).astype(native, order="C", copy=False)
 
+    def decode_page(number: int) -> Array:
+        inside = shape[pages > 1 :]
+        stream.seek(start + number * prod(inside) * dtype.itemsize)
+        values = np.frombuffer(stream.read(prod(inside) * dtype.itemsize), dtype)
+        return values.astype(native, copy=False).reshape(inside)
+
     has_alpha = channel_axis is not None and shape[-1] in (2, 4)
-    return Source(Info("NPY", shape, native, channel_axis, pages, has_alpha), {}, decode)
+    info = Info("NPY", shape, native, channel_axis, pages, has_alpha)
+    return Source(info, {}, decode, None if fortran else decode_page)
 
 
 def _channel_axis(shape: tuple[int, ...]) -> int | None:
@@ -48,8 +57,28 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
 
 def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
     """`image` as .npy, if reading it gives the same image."""
-    if _channel_axis(image.data.shape) != image.channel_axis:
-        raise ImgtoolError(
-            f"in an NPY file, pages and channels of shape {image.data.shape} would be mistaken; use .tif"
-        )
+    _check_shape(image.data.shape, image.channel_axis)
     np.lib.format.write_array(stream, np.ascontiguousarray(image.data), allow_pickle=False)
+
+
+@contextmanager
+def page_writer(stream: BinaryIO, first: Image, pages: int) -> Iterator[Callable[[Array], None]]:
+    """What writes page after page as `write_image` writes all at once; `first` is the first of them."""
+    shape = (pages, *first.data.shape)
+    _check_shape(shape, first.channel_axis)
+    header = {
+        "descr": np.lib.format.dtype_to_descr(first.data.dtype),
+        "fortran_order": False,
+        "shape": shape,
+    }
+    np.lib.format.write_array_header_1_0(stream, header)
+
+    def write(page: Array) -> None:
+        stream.write(np.ascontiguousarray(page).data)
+
+    yield write
+
+
+def _check_shape(shape: tuple[int, ...], channel_axis: int | None) -> None:
+    if _channel_axis(shape) != channel_axis:
+        raise ImgtoolError(f"in an NPY file, pages and channels of shape {shape} would be mistaken; use .tif")

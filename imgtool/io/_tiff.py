@@ -1,6 +1,8 @@
 """TIFF through tifffile, which keeps every depth; libtiff (by way of Pillow) where tifffile has no decoder."""
 
 import logging
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from os import SEEK_END
 from typing import Any, BinaryIO
 
@@ -82,6 +84,10 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
                 data[place * depth : (place + 1) * depth] = part
         return (_unmultiplied(data) if alpha and extras[-1] == _ASSOCIATED else data).reshape(shape)
 
+    def decode_page(number: int) -> Array:
+        data = _as_light(pages[number], pages[number].asarray(maxworkers=1)).astype(dtype, copy=False)
+        return (_unmultiplied(data) if alpha and extras[-1] == _ASSOCIATED else data).reshape(shape[count > 1 :])
+
     metadata = _metadata(first)
     if first.photometric == _CMYK:
         metadata["mode"] = "CMYK"
@@ -89,7 +95,7 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         metadata["mode"] = "RGB"
     if alpha != (channels in (2, 4)):
         metadata["alpha"] = alpha
-    return Source(info, metadata, decode)
+    return Source(info, metadata, decode, decode_page if count == len(pages) else None)
 
 
 def _pages(file: Any) -> list[Any]:
@@ -192,7 +198,21 @@ def _fraction(page: Any, code: int) -> float:
 
 def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
     """`image` as uncompressed TIFF, every page one of a series, BigTIFF where 4 GiB do not suffice."""
-    data, metadata, channels = image.data, image.metadata, image.channels
+    data, options = image.data, _options(image)
+    _tifffile().imwrite(stream, np.ascontiguousarray(data), bigtiff=data.nbytes > _BIG, **options)
+
+
+@contextmanager
+def page_writer(stream: BinaryIO, first: Image, pages: int) -> Iterator[Callable[[Array], None]]:
+    """What writes page after page as `write_image` writes all at once; `first` is the first, with the metadata."""
+    options = _options(first)
+    with _tifffile().TiffWriter(stream, bigtiff=first.data.nbytes * pages > _BIG) as writer:
+        yield lambda page: writer.write(np.ascontiguousarray(page), contiguous=True, **options)
+
+
+def _options(image: Image) -> Metadata:
+    """What tifffile is told of an image or its first page."""
+    metadata, channels = image.metadata, image.channels
     cmyk = metadata.get("mode") == "CMYK" and channels >= 4
     colour = channels == 3 + image.has_alpha or (metadata.get("mode") == "RGB" and channels > 3)
     photometric = "separated" if cmyk else "rgb" if colour else "minisblack"
@@ -216,4 +236,5 @@ def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
     orientation = metadata.get("orientation") or orientation_of(metadata.get("exif", b""))
     if orientation != 1:
         tags.append((ORIENTATION, 3, 1, orientation, False))
-    _tifffile().imwrite(stream, np.ascontiguousarray(data), bigtiff=data.nbytes > _BIG, extratags=tags, **options)
+    options["extratags"] = tags
+    return options

@@ -63,6 +63,7 @@ FORMATS = (
 )
 _BY_NAME = {entry.name: entry for entry in FORMATS}
 _BY_EXTENSION = {extension: entry for entry in FORMATS for extension in entry.extensions}
+EXTENSIONS = frozenset(_BY_EXTENSION)
 
 _MAGIC = (
     (b"\x89PNG\r\n\x1a\n", "PNG"),

@@ -1,7 +1,6 @@
 """Transform files: imgtool's JSON, ITK's text, and displacement fields as .npy, .npz, .tif and .nii.gz."""
 
 import json
-import zipfile
 from collections.abc import Callable, Mapping
 from pathlib import PurePath
 from typing import Any, BinaryIO
@@ -138,6 +137,8 @@ def _read_npy(path: PathLike, max_pixels: int) -> DisplacementField:
 
 
 def _read_npz(path: PathLike, max_pixels: int) -> DisplacementField:
+    import zipfile  # 10 ms at start for the one format that needs it
+
     try:
         with opened(path) as stream, zipfile.ZipFile(stream) as archive:
             names = archive.namelist()

@@ -28,6 +28,7 @@ PLACES = [
     "register good.png {image} -o out.png -t t.json",
     "register good.png other.png --fixed-mask {image} -o out.png",
     "warp {image} -t identity.json -o out.png",
+    "stack good.png {image} -O out",
 ]
 CASES = [
     *((place.format(image=image), 1, said) for image, said in IMAGES for place in PLACES),
@@ -71,6 +72,75 @@ CASES = [
     ("warp good.png -t identity.json --like none.png -o out.png", 1, "none.png: no such file"),
     ("warp good.png -o out.png", 2, "Missing option '-t'"),
     ("warp dot.png -t identity.json -o out.png", 1, "dot.png: is 1x1 pixels, but the transform is for 20x24; --force"),
+    # Where a registration begins, and what it looks at
+    *(
+        (f"register good.png other.png {options} -o out.png -t t.json --overlay see.png", status, said)
+        for options, status, said in [
+            ("--initial none.json", 1, "none.json: no such file"),
+            ("--initial broken.json", 1, "broken.json: not valid JSON"),
+            ("--initial version.json", 1, "version.json: transform version 9 is unknown; this imgtool reads version 1"),
+            (
+                "--initial far.json",
+                1,
+                "other.png onto good.png: the initial transform is for a fixed image of 99x98 pix",
+            ),
+            ("--initial field.npy", 1, "field.npy: a registration begins at a matrix, not at a displacement"),
+            ("--initial identity.json --landmarks pairs.csv", 2, "--initial and --landmarks both say where to begin"),
+            ("--landmarks none.csv", 1, "none.csv: no such file"),
+            ("--landmarks good.png", 1, "good.png: is no UTF-8 text; save the points as CSV"),
+            (
+                "--landmarks three.csv",
+                1,
+                "three.csv: matched points need the columns x_fixed, y_fixed, x_moving, y_mov",
+            ),
+            ("--landmarks gone.csv", 1, "gone.csv: line 2: '1, nan, 3, 4' is no place in an image; remove the line"),
+            ("--landmarks line.csv", 1, "line.csv: the landmarks lie on a line"),
+            ("--nodata x", 2, "'--nodata' / '--mask-value': 'x' is no number"),
+            ("--channel 2", 1, "good.png: has 1 channel, so choose it by --channel 1 or leave --channel out"),
+            (
+                "--channel mauve",
+                2,
+                "'--channel': 'mauve' is no channel; use luminance, all, red, green, blue, a number",
+            ),
+            ("--spacing -1", 2, "'--spacing': '-1' is no pixel size; give a number above 0"),
+            ("--spacing 1 --moving-spacing 1e9", 1, "other.png onto good.png: at the common pixel size of 1e+09"),
+            ("--spacing tags", 1, "good.png: has no resolution in its tags; give its pixel size by --spacing"),
+            ("--search everywhere", 2, "'everywhere' is not one of"),
+            ("--moving-mask black.png", 1, "other.png onto good.png: moving_mask is zero everywhere"),
+            ("--fixed-mask dot.png", 1, "other.png onto good.png: fixed_mask has shape (1, 1) but"),
+            ("--checkerboard other.png", 2, "other.png is an input as well"),
+            ("--checkerboard out.xyz", 1, "out.xyz: .xyz files are not written"),
+            ("--checkerboard none/c.png", 1, "none/c.png: there is no folder none; make it first"),
+        ]
+    ),
+    ("register flat.png good.png --nodata 7 -o out.png", 1, "good.png onto flat.png: fixed has no finite pixel"),
+    ("register good.png other.png --overlay black.png", 1, "black.png: exists already; use --exists overwrite"),
+    # Points and landmarks
+    ("points none.csv -t identity.json --to moving -o out.csv", 1, "none.csv: no such file"),
+    ("points three.csv -t none.json --to moving -o out.csv", 1, "none.json: no such file"),
+    ("points three.csv -t broken.json --to moving -o out.csv", 1, "broken.json: not valid JSON"),
+    ("points three.csv -t version.json --to moving -o out.csv", 1, "version.json: transform version 9 is unknown"),
+    ("points three.csv -t identity.json -t far.json --to moving -o out.csv", 1, "far.json: one transform leads to an"),
+    ("points good.png -t identity.json --to moving -o out.csv", 1, "good.png: is no UTF-8 text"),
+    ("points empty.png -t identity.json --to fixed -o out.csv", 1, "empty.png: is empty; points need a line x,y each"),
+    ("points gone.csv -t identity.json --to moving -o out.csv", 1, "gone.csv: line 2: '1, nan, 3, 4' is no place"),
+    ("points three.csv -t identity.json --to there -o out.csv", 2, "'there' is not one of 'moving', 'fixed'"),
+    ("points three.csv -t identity.json --to moving -o pairs.csv", 1, "pairs.csv: exists already; use --exists over"),
+    ("points three.csv -t identity.json --to moving -o three.csv", 2, "three.csv is an input as well; choose another"),
+    (
+        "points three.csv -t identity.json --to moving -o none/out.csv",
+        1,
+        "none/out.csv: cannot be written: there is no",
+    ),
+    ("evaluate -t identity.json --landmarks three.csv pairs.csv", 1, "three.csv has 3 points and pairs.csv 2; they mu"),
+    ("evaluate -t identity.json --landmarks three.csv gone.csv", 1, "gone.csv: line 2: '1, nan, 3, 4' is no place in"),
+    ("evaluate -t identity.json --landmarks three.csv none.csv", 1, "none.csv: no such file"),
+    (
+        "evaluate -t field.npy --landmarks three.csv three.csv --in moving",
+        1,
+        "field.npy: does not tell the size of the",
+    ),
+    ("evaluate -t identity.json --landmarks three.csv", 2, "requires 2 arguments"),
     # Kernels
     ("convolve good.png -k '0 0; 0 0' --normalize -o out.png", 2, "'--normalize': kernel '0 0; 0 0' sums to 0"),
     ("convolve good.png -k laplacian --normalize -o out.png", 2, "'--normalize': kernel 'laplacian' sums to 0"),
@@ -146,9 +216,17 @@ def zoo(tmp_path):
         "colour.png": iio.imwrite("<bytes>", np.dstack([good] * 3), extension=".png"),
         "black.png": iio.imwrite("<bytes>", np.zeros_like(good), extension=".png"),
         "identity.json": json.dumps(identity).encode(),
+        "broken.json": json.dumps(identity).encode()[:-9],
+        "version.json": json.dumps(identity | {"version": 9}).encode(),
+        "far.json": json.dumps(identity | {"fixed_shape": [98, 99]}).encode(),
+        "three.csv": b"x,y\n1,2\n3,4\n5,5\n",
+        "pairs.csv": b"1,2,3,4\n5,6,7,8\n",
+        "gone.csv": b"1,2,3,4\n1,nan,3,4\n",
+        "line.csv": b"0,0,0,0\n5,5,5,5\n9,9,9,9\n",
     }
     for name, content in contents.items():
         (tmp_path / name).write_bytes(content)
+    np.save(tmp_path / "field.npy", np.zeros((24, 20, 2)))
     np.save(tmp_path / "nan.npy", np.full(good.shape, np.nan))
     np.save(tmp_path / "whole.npy", good.astype(np.int32))
     (tmp_path / "folder.png").mkdir()

@@ -14,13 +14,21 @@ What `--help` says, command by command. `python tests/cli/test_reference.py` wri
 """
 
 
+def below(context):
+    """The contexts of all commands of a group, and of theirs."""
+    group = context.command
+    if isinstance(group, click.Group):
+        for name in group.list_commands(context):
+            command = group.get_command(context, name)
+            inner = click.Context(command, info_name=name, parent=context, **command.context_settings)
+            yield inner
+            yield from below(inner)
+
+
 def reference():
     """The page that documents the command line."""
     top = click.Context(cli, info_name="imgtool", terminal_width=100, **cli.context_settings)
-    contexts = [top]
-    for name in cli.list_commands(top):
-        command = cli.get_command(top, name)
-        contexts.append(click.Context(command, info_name=name, parent=top, **command.context_settings))
+    contexts = [top, *below(top)]
     sections = (f"\n## {ctx.command_path}\n\n```text\n{ctx.get_help()}\n```\n" for ctx in contexts)
     return HEAD + "".join(sections)
 

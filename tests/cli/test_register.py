@@ -2,6 +2,7 @@
 
 import json
 import re
+from dataclasses import replace
 
 import imageio.v3 as iio
 import numpy as np
@@ -47,6 +48,8 @@ def test_the_result_is_that_of_the_library(call, tmp_path):
         "nmi_before": expected.nmi_before,
         "nmi_after": expected.nmi_after,
         "overlap": expected.overlap,
+        "confidence": expected.confidence,
+        "confident": expected.confident,
     }
     assert list(fields)[:6] == ["format", "version", "model", "matrix", "fixed_shape", "moving_shape"]
 
@@ -56,7 +59,7 @@ def test_a_line_says_what_was_found(call):
     line = call("register", "fixed.png", "moving.png", "-m", "rigid", "-t", "t.json").stdout
     assert re.fullmatch(
         r"moving\.png: NMI 1\.\d{4} -> 1\.\d{4} in \d+ iterations, \d+\.\d\d s; "
-        r"shift -[23]\.\d\d, [12]\.\d\d px, rotation -?\d\.\d\d degrees, scale 1\.0000\n",
+        r"rigid: shift -[23]\.\d\d, [12]\.\d\d px, rotation -?\d\.\d\d degrees, scale 1\.0000\n",
         line,
     )
 
@@ -68,9 +71,16 @@ def test_json_takes_the_place_of_the_line(call):
     assert record["nmi_after"] > record["nmi_before"] > 1
     assert 0 < record["overlap"] <= 1
     assert np.shape(record["matrix"]) == (3, 3)
+    assert record["model"] in ("translation", "rigid", "similarity", "affine", "projective")
+    assert record["confident"] is (record["confidence"] >= 0.5)
+    assert record["search"] in ("none", "shift", "rotation", "full")
+    assert 0 <= record["static_frame"] < 1
+    assert len(record["shift"]) == len(record["scales"]) == 2
     assert record["parameters"] == {
-        "fixed": "fixed.png", "model": "affine", "fixed_mask": None, "moving_mask": None, "bins": 64,
-        "interpolation": "linear", "fill": 0.0,
+        "fixed": "fixed.png", "model": "auto", "search": "auto", "background": "auto", "bins": 64, "initial": None,
+        "landmarks": None, "fixed_mask": None, "moving_mask": None, "channel": ["luminance", "luminance"],
+        "nodata": None, "spacing": None, "moving_spacing": None, "strict": False, "interpolation": "linear",
+        "fill": 0.0,
     }  # fmt: skip
 
 
@@ -95,11 +105,21 @@ def test_several_moving_images_go_to_folders(call, picture, files):
     ("options", "sentence"),
     [
         ([], "nowhere to write; give -o FILE"),
-        (["-t", "t.txt"], "-t writes JSON; name a .json file, or a folder with a slash at its end: t/ (see"),
+        (["-t", "t.png"], "t.png: a transform is written as one of .json, .tfm"),
+        (["-t", "t.png"], "or into a folder with a slash at its end: -t t/ (see"),
         (["-o", "fixed.png"], "fixed.png is an input as well"),
         (["-t", "t.json", "--bins", "3"], "bins must be a whole number from 4 to 256, not 3"),
         (["-t", "t.json", "--ext", "tif"], "without -O they have no effect"),
         (["-t", "t.json", "-m", "elastic"], "'elastic' is not one of"),
+        (
+            ["-t", "t.json", "--initial", "a.json", "--landmarks", "b.csv"],
+            "--initial and --landmarks both say where to",
+        ),
+        (["-t", "t.json", "--moving-spacing", "2"], "--moving-spacing needs --spacing, the pixel size of the fixed"),
+        (["-t", "t.json", "--spacing", "0"], "'0' is no pixel size; give a number above 0"),
+        (["-t", "t.json", "--spacing", "1,x"], "'x' is no number such as 2"),
+        (["-t", "t.json", "--channel", "cyan"], "'cyan' is no channel; use luminance, all, red"),
+        (["-t", "t.json", "--nodata", "black"], "'black' is no number"),
     ],
 )
 def test_wrong_usage_writes_nothing(call, files, options, sentence):
@@ -155,14 +175,192 @@ def test_colour_and_gray_are_registered_by_luminance(call, picture, tmp_path):
     assert_allclose(load(tmp_path / "t.json")([[20, 30]]), [[18, 29]], atol=0.1)
 
 
-def test_what_is_no_single_gray_or_rgb_image_is_refused(call, picture, tmp_path):
+def test_what_is_no_single_image_of_known_colours_is_refused(call, picture, tmp_path):
     picture("a.png", shape=SIZE)
     tifffile.imwrite(tmp_path / "stack.tif", np.zeros((3, *SIZE), np.uint8), photometric="minisblack")
     io.write(tmp_path / "five.tif", io.Image(np.zeros((*SIZE, 5), np.uint8), -1))
     result = call("register", "a.png", "stack.tif", "five.tif", "-O", "out")
     assert result.exit_code == 1
-    assert "Error: stack.tif: has 3 pages; extract one, only single images are registered\n" in result.stderr
-    assert "Error: five.tif: has 5 channels; only gray and RGB images are registered\n" in result.stderr
+    assert "Error: stack.tif: has 3 pages; align them by imgtool stack, or extract one\n" in result.stderr
+    assert "Error: five.tif: has 5 channels and so no luminance; choose one by --channel 1, or" in result.stderr
+
+
+# What is looked at
+
+
+def one_of_four(tmp_path, name, shift, place):
+    """An image of four channels of which three are noise."""
+    y, x = np.indices(SIZE, float)
+    content = np.sin((x + shift[0]) / 5) + np.cos((y + shift[1]) / 7) + (x + shift[0]) / 40
+    data = np.random.default_rng(len(name) + place).normal(size=(*SIZE, 4))
+    data[..., place] = content
+    io.write(tmp_path / name, io.Image(data.astype(np.float32), -1, {"alpha": False}))
+
+
+@pytest.mark.parametrize("channel", ["3,1", "3+4,1+2"])
+def test_channels_are_chosen_for_each_image(call, tmp_path, channel):
+    one_of_four(tmp_path, "f.tif", (0, 0), 2)
+    one_of_four(tmp_path, "m.tif", (3, -2), 0)
+    assert call("register", "f.tif", "m.tif", "-m", "translation", "-t", "t.json").exit_code == 1
+    assert call("register", "f.tif", "m.tif", "-m", "translation", "--channel", channel, "-t", "t.json").exit_code == 0
+    assert_allclose(load(tmp_path / "t.json")([[20, 30]]), [[17, 32]], atol=0.3)
+
+
+@pytest.mark.usefixtures("pair")
+def test_nodata_does_not_count(call, tmp_path):
+    fixed, moving = (iio.imread(tmp_path / name).astype(np.float32) for name in ("fixed.png", "moving.png"))
+    rng = np.random.default_rng(0)
+    # Blocks of a value that lie elsewhere in both images, and would be taken for content.
+    for image, value in ((fixed, -9999), (moving, 7.5)):
+        for y, x in rng.integers(5, 60, (6, 2)):
+            image[y : y + 14, x : x + 14] = value
+    io.write(tmp_path / "f.tif", io.Image(fixed))
+    io.write(tmp_path / "m.tif", io.Image(moving))
+    words = ("register", "f.tif", "m.tif", "-m", "translation", "--search", "none", "--nodata", "-9999,7.5")
+    assert call(*words, "-t", "t.json").exit_code == 0
+    assert_allclose(load(tmp_path / "t.json")([[20, 30]]), [[17, 32]], atol=0.1)
+
+
+def test_nodata_of_a_colour_image_is_that_of_all_its_colours(call, picture, tmp_path):
+    gray = picture("f.png", shape=SIZE)
+    gray[10:40, 10:30] = 0
+    colour = np.dstack([gray, np.where(gray == 0, 9, gray), gray])
+    iio.imwrite(tmp_path / "f.png", colour)
+    picture("m.png", shape=SIZE)
+    everywhere, somewhere = (
+        json.loads(call("register", "f.png", "m.png", "--nodata", value, "-t", "t.json", "--json", "--exists",
+                        "overwrite", "--search", "none").stdout)
+        for value in ("0,1e9", "77777")
+    )  # fmt: skip
+    assert everywhere["nmi_after"] == somewhere["nmi_after"]
+
+
+def test_pixel_sizes_make_a_motion_rigid(call, tmp_path, picture):
+    moving = picture("m.png", shape=(96, 80), shift=(3, -2))
+    iio.imwrite(tmp_path / "half.png", moving[:, ::2])
+    picture("f.png", shape=(96, 80))
+    words = ("register", "f.png", "half.png", "-m", "rigid", "--search", "none")
+    assert call(*words, "--spacing", "0.5", "--moving-spacing", "1,0.5", "-t", "t.json").exit_code == 0
+    assert_allclose(load(tmp_path / "t.json")([[20, 30]]), [[8.5, 32]], atol=0.2)
+
+
+def test_pixel_sizes_can_stand_in_the_files(call, tmp_path, picture):
+    fixed, moving = picture("f.npy", shape=(96, 80)), picture("m.npy", shape=(96, 80), shift=(3, -2))
+    io.write(tmp_path / "f.tif", io.Image(fixed, None, {"resolution": (254.0, 254.0, "inch")}))
+    io.write(tmp_path / "half.tif", io.Image(moving[:, ::2].copy(), None, {"resolution": (50.0, 100.0, "cm")}))
+    words = ("register", "f.tif", "half.tif", "-m", "rigid", "--search", "none", "--spacing", "tags")
+    assert call(*words, "-t", "t.json").exit_code == 0
+    assert_allclose(load(tmp_path / "t.json")([[20, 30]]), [[8.5, 32]], atol=0.2)
+    result = call("register", "f.npy", "m.npy", "--spacing", "tags", "-t", "u.json")
+    assert (result.exit_code, result.stderr) == (
+        1, "Error: f.npy: has no resolution in its tags; give its pixel size by --spacing or --moving-spacing\n"
+    )  # fmt: skip
+
+
+# Where it begins
+
+
+@pytest.fixture
+def far_pair(picture):
+    """A pair whose content is further apart than a climb without a search reaches."""
+    picture("fixed.png", shape=(120, 130))
+    picture("moving.png", shape=(120, 130), shift=(26, -17))
+
+
+@pytest.mark.usefixtures("far_pair")
+def test_a_start_from_a_file_is_where_the_climb_begins(call, tmp_path):
+    start = MatrixTransform([[1, 0, -24], [0, 1, 16], [0, 0, 1]], "translation", (120, 130), (120, 130))
+    (tmp_path / "start.json").write_text(json.dumps(start.to_dict()))
+    words = ("register", "fixed.png", "moving.png", "-m", "translation", "--search", "none", "--initial", "start.json")
+    assert call(*words, "-t", "t.json").exit_code == 0
+    assert_allclose(load(tmp_path / "t.json")([[60, 60]]), [[34, 77]], atol=0.1)
+
+
+@pytest.mark.usefixtures("far_pair")
+@pytest.mark.parametrize(
+    "lines",
+    [
+        "x_fixed,y_fixed,x_moving,y_moving\n60,60,35,76\n90,20,63,38\n30,90,5,106\n",
+        "60,60,35,76\n",  # one pair determines a shift
+    ],
+)
+def test_a_start_from_landmarks_is_where_the_climb_begins(call, tmp_path, lines):
+    (tmp_path / "pairs.csv").write_text(lines)
+    words = ("register", "fixed.png", "moving.png", "-m", "affine", "--search", "none", "--landmarks", "pairs.csv")
+    assert call(*words, "-t", "t.json").exit_code == 0
+    assert_allclose(load(tmp_path / "t.json")([[60, 60]]), [[34, 77]], atol=0.2)
+
+
+# What a person looks at
+
+
+@pytest.mark.usefixtures("pair")
+def test_pictures_show_both_images(call, files, tmp_path):
+    words = ("register", "fixed.png", "moving.png", "-m", "translation")
+    assert call(*words, "--overlay", "o.png", "--checkerboard", "c.tif").exit_code == 0
+    assert files() == ["c.tif", "fixed.png", "moving.png", "o.png"]
+    overlay, board = iio.imread(tmp_path / "o.png"), iio.imread(tmp_path / "c.tif")
+    assert (overlay.shape, board.shape) == ((*SIZE, 3), SIZE)
+    red, cyan = overlay[8:-8, 8:-8, 0].astype(int), overlay[8:-8, 8:-8, 1].astype(int)
+    assert np.abs(red - cyan).mean() < 3  # they fit: gray
+    assert not overlay[:, :2, 1].any()  # where moving does not reach
+    assert overlay[:, :2, 0].any()
+
+
+@pytest.mark.usefixtures("pair")
+def test_pictures_of_several_go_to_folders(call, picture, files):
+    picture("sub/other.tif", shape=SIZE, shift=(-2, 1))
+    words = ("register", "fixed.png", "moving.png", "sub/other.tif", "-m", "translation", "--search", "none")
+    assert call(*words, "--overlay", "see/").exit_code == 0
+    assert [name for name in files() if name.startswith("see")] == ["see/moving.png", "see/sub/other.png"]
+    result = call(*words, "--overlay", "see.png")
+    assert result.exit_code == 2
+    assert "--overlay names one file, but there are 2 moving images; give it a folder: --overlay see/" in result.stderr
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_picture_in_a_format_that_cannot_hold_it_is_refused_before(call, files):
+    result = call("register", "fixed.png", "moving.png", "--overlay", "o.pgm")
+    assert (result.exit_code, result.stderr) == (1, "Error: o.pgm: PGM cannot hold uint8 RGB; use .png or .tif\n")
+    assert files() == ["fixed.png", "moving.png"]
+
+
+# Doubt
+
+
+@pytest.fixture
+def doubtful(monkeypatch):
+    """Every result is uncertain."""
+
+    def register_in_doubt(*args, **options):
+        return replace(register(*args, **options), confident=False, confidence=0.2)
+
+    monkeypatch.setattr("imgtool.registration.register", register_in_doubt)
+
+
+@pytest.mark.usefixtures("pair", "doubtful")
+def test_doubt_is_a_warning(call, tmp_path):
+    result = call("register", "fixed.png", "moving.png", "-t", "t.json", "--json")
+    assert result.exit_code == 0
+    assert result.stderr == (
+        "moving.png: the result is not certain (confidence 0.20); look at it by --overlay or --checkerboard\n"
+    )
+    record = json.loads(result.stdout)
+    assert record["confident"] is False
+    assert len(record["warnings"]) == 1
+    assert json.loads((tmp_path / "t.json").read_text())["confident"] is False
+
+
+@pytest.mark.usefixtures("pair", "doubtful")
+def test_doubt_fails_if_one_is_strict(call, files):
+    result = call(
+        "register", "fixed.png", "moving.png", "-t", "t.json", "-o", "o.png", "--overlay", "see.png", "--strict"
+    )
+    assert (result.exit_code, result.stdout) == (1, "")
+    assert result.stderr.startswith(
+        "Error: moving.png: the result is not certain (confidence 0.20), so nothing is written"
+    )
+    assert files() == ["fixed.png", "moving.png"]
 
 
 # warp

@@ -1,5 +1,6 @@
 """Bad input and refused outputs: one sentence each, and nothing half-written."""
 
+import fcntl
 import logging
 import os
 import struct
@@ -15,6 +16,7 @@ import pytest
 
 from imgtool import io
 from imgtool.errors import ImgtoolError
+from imgtool.io import _files
 
 Build = Callable[..., bytes]
 GRAY = io.Image(np.arange(30, dtype=np.uint8).reshape(5, 6))
@@ -219,6 +221,20 @@ def test_an_existing_file_is_kept_unless_overwriting_is_allowed(tmp_path: Path) 
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
 
 
+@pytest.fixture(params=[True, False], ids=["nameless", "named"])
+def drafts(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> bool:
+    """Drafts that have no name, where the system knows them, and drafts that have one."""
+    if request.param and not _files._HAS_NAMELESS:
+        pytest.skip("this system has no nameless files")
+    monkeypatch.setattr(_files, "_HAS_NAMELESS", request.param)
+    return bool(request.param)
+
+
+def no_links(*_: object, **__: object) -> None:
+    raise OSError(1, "no hard links here")
+
+
+@pytest.mark.usefixtures("drafts")
 def test_a_file_that_appears_while_writing_is_not_clobbered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "a.npy"
 
@@ -230,19 +246,36 @@ def test_a_file_that_appears_while_writing_is_not_clobbered(tmp_path: Path, monk
         with monkeypatch.context() as patch:
             patch.setattr(np.lib.format, "write_array", meanwhile)
             if link is None:
-                patch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no hard links here")))
+                patch.setattr(os, "link", no_links)
             assert "the file exists" in sentence(io.write, path, GRAY)
         assert path.read_text() == "somebody else's"
         assert [entry.name for entry in tmp_path.iterdir()] == ["a.npy"]
 
 
+@pytest.mark.usefixtures("drafts")
 def test_without_hard_links_a_new_file_is_still_written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "link", lambda *_: (_ for _ in ()).throw(OSError(1, "no hard links here")))
+    monkeypatch.setattr(os, "link", no_links)
     io.write(tmp_path / "a.png", GRAY)
     np.testing.assert_array_equal(io.read(tmp_path / "a.png").data, GRAY.data)
     assert [entry.name for entry in tmp_path.iterdir()] == ["a.png"]
 
 
+def test_drafts_of_killed_programs_are_swept_away_and_those_at_work_are_not(tmp_path: Path) -> None:
+    names = {mark: f".imgtool-{mark * 16}.tmp" for mark in "0123"}
+    for mark, name in names.items():
+        (tmp_path / name).write_bytes(b"half")
+        if mark != "0":
+            os.utime(tmp_path / name, (0, 0))
+    (tmp_path / ".imgtool-mine.tmp").write_bytes(b"")
+    os.utime(tmp_path / ".imgtool-mine.tmp", (0, 0))
+    with (tmp_path / names["1"]).open("rb") as worker:
+        fcntl.flock(worker, fcntl.LOCK_EX)
+        io.sweep(tmp_path)
+    left = {entry.name for entry in tmp_path.iterdir()}
+    assert left == {names["0"], names["1"], ".imgtool-mine.tmp"}
+
+
+@pytest.mark.usefixtures("drafts")
 @pytest.mark.parametrize("fault", [RuntimeError("bug"), KeyboardInterrupt()])
 def test_a_failure_while_writing_leaves_the_old_file_and_no_litter(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, fault: BaseException
