@@ -98,7 +98,7 @@ def _extension(text: str) -> str:
 def _path(text: str) -> Path:
     # Path("") is the current folder, which nobody means who lets a variable go empty.
     if not text:
-        raise ImgtoolError("the name is empty; the current folder is .")
+        raise ImgtoolError("the name is empty; write . for the current folder")
     return Path(text)
 
 
