@@ -1,6 +1,6 @@
 """Which algorithm correlates an image with a kernel, and running it: one result, several ways."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -33,6 +33,12 @@ _SLAB_NANOSECONDS = 200_000
 # A tile whose mean square exceeds that of its faintest row by more is no work for a transform of its precision.
 _CONTRAST = {"f4": 2.0**14, "f8": 2.0**14}
 _CONTRAST_AGAIN = 2.0**60  # float32 pixels in a float64 transform
+
+# Before it is rounded an integer result of fractions differs from the exact sum by less.
+_EXACT = 1e-3
+# Five standard deviations of a transform's errors shall be less than that.
+_DEVIATION = _EXACT / 5
+_PROBES = 4  # tile pairs that show whether float32 will do
 
 
 @dataclass(frozen=True)
@@ -67,6 +73,7 @@ class Plan:
     tile: int = 0
     single: bool = False  # a box: whether sums are weighed in float32
     fits: bool = False  # and whether the result holds every mean
+    tolerance: float = 0.0  # for the transform of 16-bit integers in float32: the largest deviation of its errors
 
     @cached_property
     def taps(self) -> Array:
@@ -150,15 +157,25 @@ class Plan:
 
     @property
     def spectrum(self) -> _ext.Spectrum:
+        return self._spectrum(single=self.accumulator == "f4")
+
+    @property
+    def precise(self) -> _ext.Spectrum:
+        """For tiles that are beyond float32."""
+        return self._spectrum(single=False)
+
+    def _spectrum(self, single: bool) -> _ext.Spectrum:
         """The kernel's spectrum, kept with the plan unless it is large: it takes up to 256 MB."""
-        return self._kept_spectrum if self.tile <= 256 else self.spectrum_of(single=self.accumulator == "f4")
+        if single not in self._spectra:
+            found = _ext.Spectrum(self.taps.astype(np.float64), self.tile, single)
+            if self.tile > 256:
+                return found
+            self._spectra[single] = found
+        return self._spectra[single]
 
     @cached_property
-    def _kept_spectrum(self) -> _ext.Spectrum:
-        return self.spectrum_of(single=self.accumulator == "f4")
-
-    def spectrum_of(self, single: bool) -> _ext.Spectrum:
-        return _ext.Spectrum(self.taps.astype(np.float64), self.tile, single)
+    def _spectra(self) -> dict[bool, _ext.Spectrum]:
+        return {}
 
 
 def plan(request: Request) -> Plan:
@@ -214,7 +231,7 @@ def _accumulator(request: Request, weight: float, roundings: float) -> str:
         exact_fits = largest < 2**126 and abs(request.cval) < 2**63 and abs(request.bias) < 2**63
         return "i8" if largest >= 2**53 and exact_fits and not request.has_alpha else "f8"
     if request.target.kind in "iu":
-        return "f4" if request.target.itemsize <= 2 and 2.0**-24 * largest * (roundings + 2) < 1e-3 else "f8"
+        return "f4" if request.target.itemsize <= 2 and 2.0**-24 * largest * (roundings + 2) < _EXACT else "f8"
     return "f4" if request.target == np.float32 and request.source.itemsize <= 2 else "f8"
 
 
@@ -317,7 +334,7 @@ def _box(request: Request, kernel: Array) -> Plan | None:
         largest = sums * abs(weight) + abs(request.bias)
         if max(sums, largest if _whole(request) else 0) >= 2**53:
             return None
-        near_enough = request.target.kind == "f" or 3 * 2.0**-24 * largest < 1e-3
+        near_enough = request.target.kind == "f" or 3 * 2.0**-24 * largest < _EXACT
         narrow = request.target.itemsize <= (4 if request.target.kind == "f" else 2)
         single = sums < 2**24 and narrow and (largest < 2**24 if _whole(request) else near_enough)
         kind = _whole_sums(request, kernel.size)
@@ -360,14 +377,18 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
         return None
     weight = _weight(kernel)
     kind = _accumulator(request, weight, 0)
+    tolerance = 0.0
     if request.source.kind != "f" and request.target.kind in "iu":
         # The error of a transform is one of the tile's energy, spread over it: measured below 5e-7 of the largest sum
         # in float32 and 2e-15 in float64 (docs/accuracy.md).
         largest = _peak(request) * weight + abs(request.bias)
-        allowed = 0.2 if _whole(request) else 1e-3
+        allowed = 0.2 if _whole(request) else _EXACT
         if largest * 4e-15 > allowed:
             return None
         kind = "f4" if largest * 1e-6 < allowed else "f8"
+        # Most tiles of 16 bits are near enough in float32 too: their errors are those of what varies within a tile.
+        if kind == "f8" and max(request.source.itemsize, request.target.itemsize) == 2 and not _whole(request):
+            kind, tolerance = "f4", _DEVIATION
     if kind == "i8":  # whole numbers beyond float64 that become floating point
         return None
     height, width = request.image[:2]
@@ -381,7 +402,7 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
         cost *= (count + 1) / max(1, height * width)
         if best is None or cost < best.nanoseconds:
             reason = f"{tile} x {tile} tiles, {count} of them for each channel"
-            best = Plan(request, "fft", kind, reason, cost, tile=tile)
+            best = Plan(request, "fft", kind, reason, cost, tile=tile, tolerance=tolerance)
     return best
 
 
@@ -433,28 +454,31 @@ def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
     request, spectrum = found.request, found.spectrum
     top, left = request.origin
     border = BORDER_CODES[request.border]
-    careful = request.source.kind == "f"
 
     def pairs(plan: _ext.Spectrum, contrast: float, begin: int, end: int) -> tuple[int, list[int]]:
+        tolerance = found.tolerance if plan.single else 0.0
         return _ext.correlate_tiles(
-            plan, source, result, border, request.cval, request.bias, contrast, top, left, begin, end
+            plan, source, result, border, request.cval, request.bias, contrast, tolerance, top, left, begin, end
         )
+
+    def over(plan: _ext.Spectrum, contrast: float, chosen: Sequence[int]) -> tuple[int, list[int]]:
+        """Neighbours together: while one pair is worked on the next is fetched."""
+        starts = [i for i, pair in enumerate(chosen) if i == 0 or pair != chosen[i - 1] + 1]
+        runs = zip(starts, [*starts[1:], len(chosen)], strict=True)
+        spans = [chosen[i : min(i + at_once, end)] for start, end in runs for i in range(start, end, at_once)]
+        done = run_slabs(lambda i, _: pairs(plan, contrast, spans[i][0], spans[i][-1] + 1), len(spans), 1, threads)
+        return sum(number for number, _ in done), [pair for _, rest in done for pair in rest]
 
     count = _ext.pair_count(spectrum, *result.shape)
     at_once = max(1, int(_SLAB_NANOSECONDS / (found.nanoseconds * result.size / count)))
-    contrast = _CONTRAST[found.accumulator] if careful else 0.0
-    done = run_slabs(lambda begin, end: pairs(spectrum, contrast, begin, end), count, at_once, threads)
-    saturated, poor = sum(number for number, _ in done), [pair for _, rest in done for pair in rest]
+    contrast = _CONTRAST[found.accumulator] if request.source.kind == "f" else 0.0
+    saturated, poor = 0, list(range(count))
+    probes = poor[:: -(-count // _PROBES)]
+    if not found.tolerance or 2 * len(over(spectrum, contrast, probes)[1]) <= len(probes):
+        saturated, poor = over(spectrum, contrast, poor)
     if poor and found.accumulator == "f4":
-        precise = found.spectrum_of(single=False)
-        again = run_slabs(
-            lambda begin, end: [pairs(precise, _CONTRAST_AGAIN, pair, pair + 1) for pair in poor[begin:end]],
-            len(poor),
-            1,
-            threads,
-        )
-        redone = [each for several in again for each in several]
-        saturated, poor = saturated + sum(number for number, _ in redone), [p for _, rest in redone for p in rest]
+        number, poor = over(found.precise, _CONTRAST_AGAIN if contrast else 0.0, poor)
+        saturated += number
     if poor:
         direct = _direct(replace(request, method="direct"), found.taps)
         rows, columns, channels = result.shape

@@ -96,6 +96,7 @@ def correlate_tiles(
     outside: float,
     bias: float,
     contrast: float,
+    tolerance: float,
     top: int,
     left: int,
     begin: int,

@@ -63,7 +63,7 @@ def main():
             seconds = statistics.median(
                 once(
                     lambda p=plan, n=pairs, i=image, o=out: _ext.correlate_tiles(
-                        p, i, o, 1, 0.0, 0.0, 1e30, 1, 1, 0, n
+                        p, i, o, 1, 0.0, 0.0, 1e30, 0.0, 1, 1, 0, n
                     ),
                     1,
                 )
