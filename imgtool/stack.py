@@ -168,9 +168,11 @@ class _Series:
             found = self._registered(fixed, moving, search="none", initial=start)
             if not found.confident and self.options.get("search") != "none":
                 wider = self._registered(fixed, moving)
-                found = wider if wider.nmi_after > found.nmi_after else found
+                found = max(found, wider, key=lambda result: (result.confident, result.nmi_after))
         except ImgtoolError as error:
             return Aligned(page, start, None, 0.0, 0.0, False, str(error))
+        if not found.improved:  # the start was better
+            return Aligned(page, start, found.nmi_before, found.overlap, found.confidence, found.confident)
         return Aligned(page, found.transform, found.nmi_after, found.overlap, found.confidence, found.confident)
 
     def _registered(self, fixed: Array, moving: Array, **how: Any) -> Registration:

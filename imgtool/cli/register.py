@@ -216,7 +216,7 @@ def plan_outputs(moving: Sequence[str], wanted: dict[str, str | None], batch: Ba
     outputs: list[dict[str, Path]] = [{} for _ in moving]
     folders: list[Path] = []
     wants_image = any(value is not None for value in (batch.output, batch.output_dir, batch.suffix, batch.ext))
-    if wants_image or batch.in_place or not any(wanted.values()):
+    if wants_image or batch.in_place or all(name is None for name in wanted.values()):
         for output, path in zip(outputs, image_outputs(moving, batch), strict=True):
             output["output"] = path
     for what, name in wanted.items():
@@ -233,6 +233,8 @@ def _named_outputs(what: str, name: str, moving: Sequence[str], batch: Batch) ->
     from ..io.transforms import check_transform_name
 
     option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
+    if not name:
+        raise click.UsageError(f"the name at {option} is empty; write ./ for the current folder")
     if name.endswith("/") or Path(name).is_dir():
         folder = Path(name)
         return [below(folder, batch.place(each), "", ext) for each in moving], folder
