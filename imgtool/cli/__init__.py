@@ -20,6 +20,7 @@ from .words import HELP, advice, one_line
 _COMMANDS = {
     "convolve": "Convolve images with a kernel.",
     "kernels": "List the named kernels; print or draw one.",
+    "pipe": "Take images through several operations, rounding once.",
     "register": "Register moving images to a fixed one.",
     "warp": "Warp images by a transform that register wrote.",
 }

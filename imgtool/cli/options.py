@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+MAX_PIXELS = 2**30
 FILE = click.Path()  # text as it was typed; whether there is such a file is a fault of its item alone
 
 
@@ -266,7 +267,7 @@ _BATCH = (
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
-        default=2**30,
+        default=MAX_PIXELS,
         metavar="N",
         help="Refuse images of more pixels before decoding them.",
     ),

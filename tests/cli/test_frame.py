@@ -9,7 +9,7 @@ from imgtool import __version__, _ext
 from imgtool.cli import cli
 from imgtool.cli.words import one_line
 
-COMMANDS = ["convolve", "kernels", "register", "warp"]
+COMMANDS = ["convolve", "kernels", "pipe", "register", "warp"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
@@ -57,7 +57,7 @@ def test_version_with_v_tells_what_is_beneath(call, words):
         (["convolv"], "Error: there is no command 'convolv'; did you mean convolve? (see imgtool --help)"),
         (
             ["zzz"],
-            "Error: there is no command 'zzz'; use one of convolve, kernels, register, warp (see imgtool --help)",
+            "Error: there is no command 'zzz'; use one of convolve, kernels, pipe, register, warp (see imgtool --help)",
         ),
         (
             ["convolve", "a.png", "-k", "box"],
