@@ -22,6 +22,8 @@ def values(tmp_path):
         dtype = np.dtype(dtype)
         high = np.iinfo(dtype).max if dtype.kind in "iu" else 1
         data = (rng.random(shape) * high).astype(dtype)
+        if channels == 4:
+            data[..., 3] = np.maximum(data[..., 3], 1)  # what is transparent loses its colour in every step
         write(tmp_path / name, data, -1 if channels > 1 else None)
         return data
 
