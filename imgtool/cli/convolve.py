@@ -9,7 +9,19 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, MAX_PIXELS, Batch, batch_options, inputs_argument, kernel_from, nearest_of, number, parsed
+from .options import (
+    FILE,
+    MAX_PIXELS,
+    Batch,
+    batch_options,
+    completing,
+    inputs_argument,
+    kernel_from,
+    kernel_names,
+    nearest_of,
+    number,
+    parsed,
+)
 from .plan import Item
 from .run import Done, by_page
 from .steps import apply_steps, told_saturation
@@ -50,11 +62,13 @@ _OPTIONS = (
         metavar="SPEC",
         required=True,
         callback=kernel_from("axes"),
+        shell_complete=completing(kernel_names),
         help="A named kernel, rows of numbers, or @FILE; see above.",
     ),
     click.option(
         "--border",
         callback=parsed(nearest_of(_borders)),
+        shell_complete=completing(_borders),
         metavar="NAME",
         default="reflect",
         help="What lies beyond the edge: reflect (c b a | a b c), mirror (c b | a b c), nearest, wrap, constant, or "
