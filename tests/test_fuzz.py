@@ -18,9 +18,38 @@ from imgtool.cli.template import parse_template
 from imgtool.errors import ImgtoolError
 
 # Pieces that mean something to a parser, so that more is reached than the first complaint.
-PIECES = (
-    ["gaussian", "sobel", "box", "motion", "sigma", "length", "x", ":", "=", ",", ";", "/", "@", "-", "+", ".", "0", "1", "9", "1e308", "1e-320", "nan", "inf", "0x1", "1_0", "#", "[", "]", "{", "}"]
-)
+PIECES = [
+    "gaussian",
+    "sobel",
+    "box",
+    "motion",
+    "sigma",
+    "length",
+    "x",
+    ":",
+    "=",
+    ",",
+    ";",
+    "/",
+    "@",
+    "-",
+    "+",
+    ".",
+    "0",
+    "1",
+    "9",
+    "1e308",
+    "1e-320",
+    "nan",
+    "inf",
+    "0x1",
+    "1_0",
+    "#",
+    "[",
+    "]",
+    "{",
+    "}",
+]
 PIECES += [" ", "\n", "\t", '"', "\0", "\u0663", "\ud800"]
 TEXT = st.lists(st.sampled_from(PIECES)).map("".join) | st.text(max_size=40)
 JSON = st.recursive(
