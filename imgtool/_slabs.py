@@ -6,15 +6,19 @@ is computed from them is the same to the last bit for any number of threads.
 
 import os
 from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
 from functools import lru_cache
-from typing import TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import ThreadPoolExecutor
 
 T = TypeVar("T")
 
 
 @lru_cache(maxsize=4)
-def _pool(threads: int, process: int) -> ThreadPoolExecutor:
+def _pool(threads: int, process: int) -> "ThreadPoolExecutor":
+    from concurrent.futures import ThreadPoolExecutor  # 4 ms that a small image does not spend
+
     # Keyed by process: a forked child must not wait for threads that stayed behind in its parent.
     return ThreadPoolExecutor(threads, thread_name_prefix=f"imgtool-{process}")
 

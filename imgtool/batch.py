@@ -1,38 +1,18 @@
 """Many items through one function on any executor, each with its result or its error."""
 
 from collections.abc import Callable, Generator, Iterable
-from concurrent.futures import FIRST_COMPLETED, CancelledError, Executor, Future, wait
 from itertools import islice
-from typing import ParamSpec, TypeVar
+from typing import TYPE_CHECKING, TypeVar
+
+if TYPE_CHECKING:
+    from concurrent.futures import Executor, Future
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-Arguments = ParamSpec("Arguments")
-
-
-class Inline(Executor):
-    """Does what is submitted at once, in the calling thread: no thread to start, and none to wait for.
-
-    Examples
-    --------
-    >>> Inline().submit(max, 1, 2).result()
-    2
-    """
-
-    def submit(
-        self, work: Callable[Arguments, Result], /, *args: Arguments.args, **settings: Arguments.kwargs
-    ) -> Future[Result]:
-        """The finished future of `work`; an interrupt is not caught."""
-        future: Future[Result] = Future()
-        try:
-            future.set_result(work(*args, **settings))
-        except Exception as error:
-            future.set_exception(error)
-        return future
 
 
 def run(
-    work: Callable[[Item], Result], items: Iterable[Item], executor: Executor, *, window: int
+    work: Callable[[Item], Result], items: Iterable[Item], executor: "Executor | None", *, window: int
 ) -> Generator[tuple[Item, Result | Exception], None, None]:
     """Yield (item, result of `work`, or the exception it raised) as the items finish.
 
@@ -42,8 +22,8 @@ def run(
         An exception ends its own item alone; the caller tells a user's fault (`ImgtoolError`) from a bug.
     items : iterable
         Taken one by one, as places come free.
-    executor : concurrent.futures.Executor
-        Any: threads, processes, a cluster's.
+    executor : concurrent.futures.Executor or None
+        Any: threads, processes, a cluster's. None works in the calling thread, one item after another.
     window : int
         How many items may be submitted and unfinished at once.
 
@@ -56,6 +36,17 @@ def run(
     ...     list(run(lambda n: 6 // n, [3, 0], executor, window=1))
     [(3, 2), (0, ZeroDivisionError('integer division or modulo by zero'))]
     """
+    if executor is None:
+        for item in items:
+            try:
+                result: Result | Exception = work(item)
+            except Exception as raised:
+                result = raised
+            yield item, result
+        return
+    # Here, because a single image needs no executor, and 4 ms for the import are much of its time.
+    from concurrent.futures import FIRST_COMPLETED, CancelledError, wait
+
     waiting = iter(items)
     pending: dict[Future[Result], Item] = {}
     try:

@@ -4,7 +4,8 @@ import doctest
 import math
 import threading
 import time
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import CancelledError, Executor, Future, ProcessPoolExecutor, ThreadPoolExecutor
+from contextlib import nullcontext
 from multiprocessing import get_context
 
 import pytest
@@ -13,7 +14,7 @@ from imgtool import batch
 
 
 def test_the_example_in_the_docstring_runs():
-    assert doctest.testmod(batch) == (0, 3)
+    assert doctest.testmod(batch) == (0, 2)
 
 
 def threads():
@@ -24,7 +25,11 @@ def processes():
     return ProcessPoolExecutor(2, mp_context=get_context("spawn"))
 
 
-@pytest.mark.parametrize("executor", [threads, processes])
+def this_thread():
+    return nullcontext()
+
+
+@pytest.mark.parametrize("executor", [threads, processes, this_thread])
 @pytest.mark.parametrize("window", [1, 3, 100])
 def test_every_item_comes_back_once_with_its_result_or_its_error(executor, window):
     with executor() as pool:
@@ -88,3 +93,16 @@ def test_an_interrupt_inside_the_work_ends_the_batch():
 
     with ThreadPoolExecutor(1) as pool, pytest.raises(KeyboardInterrupt):
         list(batch.run(work, range(3), pool, window=1))
+
+
+def test_what_the_executor_cancels_by_itself_is_an_error_of_its_item():
+    class Gone(Executor):
+        def submit(self, work, /, *arguments):
+            future = Future()
+            future.cancel()
+            future.set_running_or_notify_cancel()
+            return future
+
+    ((item, error),) = batch.run(math.sqrt, [4], Gone(), window=1)
+    assert item == 4
+    assert isinstance(error, CancelledError)

@@ -1,11 +1,9 @@
 """What became of the items: words, results and JSON where they belong, and the exit status."""
 
-import json
 import math
 import sys
 import traceback
 from collections.abc import Iterator, Mapping
-from concurrent.futures import CancelledError
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,7 +24,7 @@ if TYPE_CHECKING:
     from .._check import Array
 
 INTERRUPTED = Event()
-_BASE = 80 << 20  # bytes that Python, NumPy and the codecs take before the first pixel
+_BASE = 40 << 20  # bytes that Python, NumPy and the codecs take before the first pixel
 
 
 @dataclass
@@ -57,6 +55,8 @@ class Done:
 
 def sentence(item: Item, error: Exception) -> str:
     """What to tell of an item that failed: one sentence that names its file."""
+    from concurrent.futures import CancelledError
+
     if isinstance(error, ImgtoolError):
         text = str(error)
     elif isinstance(error, MemoryError):
@@ -109,6 +109,9 @@ class Report:
         return self._ready > 1 and self._batch.verbosity >= 0 and sys.stderr.isatty()
 
     def tell(self, item: Item, result: Done | Exception) -> None:
+        """Tell of a finished item."""
+        if isinstance(result, BrokenPipeError):
+            raise result  # whoever read our standard output has gone
         if isinstance(result, Exception):
             self._fail(item, result)
         else:
@@ -139,10 +142,12 @@ class Report:
 
     def _tell_times(self) -> None:
         worked = perf_counter() - self._planned
-        times = {"start-up": self._batch.start_up, "planning": self._planned - self._batch.called}
-        for stage, seconds in (times | {"working": worked} | self._stages).items():
-            share = f"{100 * seconds / worked:7.1f} % of working" if stage in self._stages else ""
-            self._write(f"{stage:10} {seconds:9.3f} s{share}", err=True)
+        times = {"start-up": self._batch.start_up, "planning": self._planned - self._batch.called, "working": worked}
+        for what, seconds in times.items():
+            self._write(f"{what:10} {seconds:9.3f} s", err=True)
+        total = sum(self._stages.values())
+        for stage, seconds in self._stages.items():  # of all jobs together, which overlap
+            self._write(f"  {stage:8} {seconds:9.3f} s {100 * seconds / total:6.1f} %", err=True)
 
     def planned(self, jobs: int) -> int:
         """Print what would be done by so many jobs, and what memory it takes; the exit status of the plan itself."""
@@ -169,6 +174,8 @@ class Report:
     def _json(self, item: Item, status: str, done: Done, error: str | None = None) -> None:
         if not self._batch.as_json:
             return
+        import json
+
         record = {
             "input": item.input,
             "output": None,

@@ -1,7 +1,6 @@
 """A plan carried out: items through their work, and told of as they finish."""
 
 from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, ThreadPoolExecutor
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -16,6 +15,8 @@ from .report import INTERRUPTED, Report
 from .report import Done as Done
 
 if TYPE_CHECKING:
+    from concurrent.futures import Executor
+
     from .._check import Array
     from ..io import Image, Info
 
@@ -85,7 +86,7 @@ def execute(
 
 
 def _carry_out(
-    work: Callable[[Item], Done], plan: Plan, batch: Batch, report: Report, executor: Executor, window: int
+    work: Callable[[Item], Done], plan: Plan, batch: Batch, report: Report, executor: "Executor | None", window: int
 ) -> None:
     def wanted() -> Iterator[Item]:
         for item in plan.ready:
@@ -104,8 +105,8 @@ def _carry_out(
 
 
 @contextmanager
-def _crew(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int, int]]:
-    """Who does the work: an executor, the most items to hand to it at once, and the threads for each of them."""
+def _crew(plan: Plan, batch: Batch) -> Iterator[tuple["Executor | None", int, int]]:
+    """Who does the work: an executor (None: this thread), how many items to give it at once, the threads for each."""
     if batch.scheduler is not None:
         from .cluster import connected
 
@@ -116,8 +117,10 @@ def _crew(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int, int]]:
         raise click.UsageError("--retries is for work on a cluster; without --scheduler it has no effect")
     jobs, threads = share_processors(batch.jobs, batch.threads, len(plan.ready))
     if jobs == 1 or batch.profile_out is not None:
-        yield batches.Inline(), 1, threads
+        yield None, 1, threads
         return
+    from concurrent.futures import ThreadPoolExecutor
+
     with ThreadPoolExecutor(jobs) as executor:
         # A second item for each job waits in line, so that no job has to.
         yield executor, jobs if batch.fail_fast else 2 * jobs, threads
