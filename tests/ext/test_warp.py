@@ -27,10 +27,10 @@ def window(image, taps):
     """An image with the mirrored pixels around it that interpolation reads, and the place of its first pixel."""
     before, after = {2: (0, 1), 4: (1, 2), 6: (2, 5)}[taps]
     padded = np.full([size + before + after for size in image.shape], np.nan, image.dtype)
-    padded[before : before + image.shape[0], before : before + image.shape[1]] = image
     if taps == 4:
-        _ext.spline_coefficients(padded, before, after)
+        assert _ext.spline_coefficients(image, padded, before, after) == 0
     else:
+        padded[before : before + image.shape[0], before : before + image.shape[1]] = image
         _ext.mirror_border(padded, before, after)
     return padded, -before
 
@@ -156,10 +156,19 @@ def test_a_missing_pixel_of_weight_0_does_not_count_in_linear_interpolation(isa)
     np.testing.assert_array_equal(out, [[1, 3], [7, 9]])
 
 
-def test_missing_values_are_taken_out_and_counted(isa):
-    values = np.array([[1, np.nan, 3], [-np.inf, 5, np.inf]], np.float32)
-    assert _ext.take_missing(values) == 3
-    np.testing.assert_array_equal(values, [[1, 0, 3], [0, 5, 0]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_missing_values_are_taken_out_and_counted(isa, rng, dtype):
+    values = rng.standard_normal((9, 40)).astype(dtype)
+    values[2, 3:7], values[5, 39], values[8, 0] = np.nan, np.inf, -np.inf
+    expected = np.where(np.isfinite(values), values, 0)
+    coefficients = np.zeros((12, 43), dtype)
+    assert _ext.spline_coefficients(values, coefficients, 1, 2) == 6
+    plain = np.zeros((12, 43), dtype)
+    plain[1:10, 1:41] = expected
+    assert _ext.spline_coefficients(plain[1:10, 1:41], plain, 1, 2) == 0  # in place
+    np.testing.assert_array_equal(coefficients, plain)
+    assert _ext.take_missing(values) == 6
+    np.testing.assert_array_equal(values, expected)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
