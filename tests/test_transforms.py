@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from imgtool import ImgtoolError, transforms
+from imgtool import ImgtoolError
 from imgtool.transforms import INTERPOLATIONS, MatrixTransform, warp
 
 TURN = [[0.9, -0.3, 4.25], [0.35, 1.05, -3.5], [0, 0, 1]]
@@ -248,7 +249,8 @@ def test_wrong_arguments_are_refused_in_a_sentence(image, keywords, words):
         warp(image, transform(TURN, (5, 6)), **keywords)
 
 
-def test_the_examples_in_the_docstrings_run():
-    results = doctest.testmod(transforms)
+@pytest.mark.parametrize("module", ["matrix", "warping"])
+def test_the_examples_in_the_docstrings_run(module):
+    results = doctest.testmod(import_module(f"imgtool.transforms.{module}"))
     assert results.attempted > 0
     assert results.failed == 0

@@ -1,0 +1,13 @@
+"""Transforms of the plane, and images warped by them.
+
+A transform maps fixed pixel coordinates to moving pixel coordinates, both (x, y) with x to the right, y down and (0, 0)
+at the centre of the first pixel; the warped image is moving(transform(p)) at each pixel p of the fixed grid.
+"""
+
+from .matrix import FORMAT as FORMAT
+from .matrix import MODELS as MODELS
+from .matrix import VERSION as VERSION
+from .matrix import MatrixTransform as MatrixTransform
+from .matrix import Motion as Motion
+from .warping import INTERPOLATIONS as INTERPOLATIONS
+from .warping import warp as warp
