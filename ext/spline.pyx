@@ -28,8 +28,8 @@ def spline_axis(
 ):
     """The table of these positions on a grid of `cells` cells that begins at `origin`.
 
-    `order` 0 is for values, 1 for slopes, 2 for curvatures. Before and behind the grid the spline goes on with the value
-    at its end, so slopes and curvatures are 0 there.
+    `order` 0 is for values, 1 for slopes, 2 for curvatures. Before and behind the grid the spline goes on with the
+    value at its end, so slopes and curvatures are 0 there.
     """
     cdef Py_ssize_t i, k
     cdef int cell
@@ -148,8 +148,7 @@ def spline_adjoint(
                 begun = row
             while begun < row:
                 finish_line(ring, begun, width, &columns[0], &column_weights[0, 0], &out[begun - base, 0])
-                # Rows may jump by more than the four lines of the ring: those beyond it were never begun.
-                begun = begun + 1 if begun + 1 < rows[r - 1] + 4 else row
+                begun += 1
             for i in range(4):
                 line[i] = ring + ((row + i) & 3) * width
             unmix(
@@ -221,9 +220,9 @@ def bending_product(
 ):
     """The matrix of the bending energy times the control points: energy is control * out, its gradient 2 * out.
 
-    The bands [order, i, 3 + k - i] are the integrals of the products of the derivatives of order 0, 1 and 2 of the basis
-    functions i and k of one axis. The energy's matrix is made of them: order 0 down with 2 across, twice 1 with 1, and 2
-    with 0.
+    The bands [order, i, 3 + k - i] are the integrals of the products of the derivatives of order 0, 1 and 2 of the
+    basis functions i and k of one axis. The energy's matrix is made of them: order 0 down with 2 across, twice 1 with
+    1, and 2 with 0.
     """
     cdef Py_ssize_t r, c, k, order, height = control.shape[0], width = control.shape[1]
     cdef double total, share
