@@ -81,6 +81,12 @@ def test_fields_of_others_in_a_transform_file_are_left_alone():
         ({"matrix": [[1, 2, 0], [2, 4, 0], [0, 0, 1]]}, "singular"),
         ({"matrix": [[0, 0, 0], [0, 0, 0], [0, 0, 1]]}, "singular"),
         ({"matrix": [[1, 0, 0], [0, 1, 0], [0.1, 0, 1]]}, "last row"),
+        (
+            {"model": "projective", "matrix": [[1, 0, 0], [0, 1, 0], [-1, 0, 3]]},
+            "inside the image of 6x5 pixels to inf",
+        ),
+        ({"model": "projective", "matrix": [[1, 0, 0], [0, 1, 0], [1, 0, 0]]}, "to infinity"),
+        ({"model": "projective", "matrix": [[1, 0, 1], [0, 1, 1], [0.5, 0.5, 1]]}, "singular"),
         ({"fixed_shape": [0, 5]}, "fixed_shape must be"),
         ({"fixed_shape": [5, 5, 3]}, "fixed_shape must be"),
         ({"fixed_shape": [5, 5.5]}, "fixed_shape must be"),
@@ -249,7 +255,7 @@ def test_wrong_arguments_are_refused_in_a_sentence(image, keywords, words):
         warp(image, transform(TURN, (5, 6)), **keywords)
 
 
-@pytest.mark.parametrize("module", ["matrix", "warping"])
+@pytest.mark.parametrize("module", ["_base", "composite", "field", "inversion", "matrix", "warping"])
 def test_the_examples_in_the_docstrings_run(module):
     results = doctest.testmod(import_module(f"imgtool.transforms.{module}"))
     assert results.attempted > 0

@@ -46,7 +46,19 @@ KERNELS = {
         "spline_points",
         "spline_refined",
     ),
-    "warp": ("affine_sums", "sample_affine", "spline_columns", "warp_cubic", "warp_linear", "warp_nearest"),
+    "warp": (
+        "Places",
+        "affine_sums",
+        "displace",
+        "displace_pixels",
+        "mirror_border",
+        "round_into",
+        "sample_affine",
+        "spline_coefficients",
+        "take_missing",
+        "warp_nearest",
+        "warp_real",
+    ),
 }
 
 for _module, _names in KERNELS.items():

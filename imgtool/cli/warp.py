@@ -56,7 +56,7 @@ def load_transform(path: str) -> "MatrixTransform":
 def _check_size(item: Item, *, transform: "MatrixTransform", force: bool) -> None:
     info = check_fit(item)
     spatial = info.shape if info.channel_axis is None else info.shape[:-1]
-    if not force and spatial[-2:] != transform.moving_shape:
+    if not force and transform.moving_shape not in (None, spatial[-2:]):
         (height, width), (wanted_height, wanted_width) = spatial[-2:], transform.moving_shape
         raise ImgtoolError(
             f"{item.input}: is {width}x{height} pixels, but the transform is for {wanted_width}x{wanted_height}; "

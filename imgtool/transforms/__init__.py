@@ -4,9 +4,14 @@ A transform maps fixed pixel coordinates to moving pixel coordinates, both (x, y
 at the centre of the first pixel; the warped image is moving(transform(p)) at each pixel p of the fixed grid.
 """
 
-from .matrix import FORMAT as FORMAT
+from ._base import FORMAT as FORMAT
+from ._base import VERSION as VERSION
+from ._base import Transform as Transform
+from .composite import Composite as Composite
+from .field import DisplacementField as DisplacementField
+from .inversion import inverse_field as inverse_field
+from .matrix import MATRIX_MODELS as MATRIX_MODELS
 from .matrix import MODELS as MODELS
-from .matrix import VERSION as VERSION
 from .matrix import MatrixTransform as MatrixTransform
 from .matrix import Motion as Motion
 from .warping import INTERPOLATIONS as INTERPOLATIONS

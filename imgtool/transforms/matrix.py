@@ -2,17 +2,19 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, NamedTuple
+from typing import Any, ClassVar, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
-from .._check import as_array
 from ..errors import ImgtoolError
-from ._grid import Shape, checked_shape
+from ._base import Transform, described, field_of, known_shape
+from ._grid import Points, Shape, checked_points, size_text
 
-FORMAT, VERSION = "imgtool-transform", 1
+#: Matrices whose last row is 0 0 1, each contained in the next.
 MODELS = ("translation", "rigid", "similarity", "affine")
+#: All of them.
+MATRIX_MODELS = (*MODELS, "projective")
 
 Matrix = npt.NDArray[np.float64]
 
@@ -26,17 +28,18 @@ class Motion(NamedTuple):
 
 
 @dataclass(frozen=True, eq=False)
-class MatrixTransform:
+class MatrixTransform(Transform):
     """A 3x3 matrix that maps fixed (x, y, 1) to moving (x, y, 1) pixel coordinates.
 
     Parameters
     ----------
     matrix : array_like, (3, 3)
-        Finite, invertible, with the last row 0 0 1.
-    model : {"translation", "rigid", "similarity", "affine"}
+        Finite, invertible, with the last row 0 0 1. That of a projective transform (a, b, c) is arbitrary, as long as
+        the denominator a x + b y + c keeps its sign on the fixed image; it is divided by c.
+    model : {"translation", "rigid", "similarity", "affine", "projective"}
         What kind of matrix it is meant to be.
-    fixed_shape, moving_shape : (height, width)
-        The grids it connects.
+    fixed_shape, moving_shape : (height, width) or None
+        The grids it connects, as far as they are known.
 
     Raises
     ------
@@ -55,70 +58,91 @@ class MatrixTransform:
 
     matrix: Matrix
     model: str
-    fixed_shape: Shape
-    moving_shape: Shape
+    fixed_shape: Shape | None
+    moving_shape: Shape | None
+
+    models: ClassVar[tuple[str, ...]] = MATRIX_MODELS
 
     def __post_init__(self) -> None:
-        if self.model not in MODELS:
-            raise ImgtoolError(f"the transform's model {self.model!r} is unknown; it can be {', '.join(MODELS)}")
-        object.__setattr__(self, "matrix", _matrix(self.matrix))
+        if self.model not in MATRIX_MODELS:
+            raise ImgtoolError(f"the transform's model {self.model!r} is unknown; it can be {', '.join(MATRIX_MODELS)}")
         for name in ("fixed_shape", "moving_shape"):
-            object.__setattr__(self, name, checked_shape(getattr(self, name), name))
+            object.__setattr__(self, name, known_shape(getattr(self, name), name))
+        matrix = _matrix(self.matrix, self.model, self.fixed_shape)
+        matrix.flags.writeable = False
+        object.__setattr__(self, "matrix", matrix)
 
-    def __call__(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
-        """The moving coordinates of `points`, an (N, 2) array of fixed x, y."""
-        fixed = as_array(points, "points")
-        if fixed.ndim != 2 or fixed.shape[1] != 2 or fixed.dtype.kind == "c":
-            raise ImgtoolError(f"points must be an (N, 2) array of real x, y, not {fixed.shape} of {fixed.dtype}")
-        return np.asarray(fixed @ self.matrix[:2, :2].T + self.matrix[:2, 2], dtype=np.float64)
+    def __call__(self, points: npt.ArrayLike) -> Points:
+        """The moving coordinates of `points`, an (N, 2) array of fixed x, y.
+
+        A projective transform sends points on or beyond the line where its denominator is 0, which lies outside the
+        fixed image, nowhere: they become NaN.
+        """
+        fixed = checked_points(points)
+        moving = fixed @ self.matrix[:2, :2].T + self.matrix[:2, 2]
+        if self.model == "projective":
+            denominator = fixed @ self.matrix[2, :2] + self.matrix[2, 2]
+            moving /= np.where(denominator > 0, denominator, np.nan)[:, None]
+        return moving
 
     def inverse(self) -> "MatrixTransform":
-        """The transform from moving to fixed coordinates."""
+        """The transform from moving to fixed coordinates, exact up to rounding.
+
+        Raises
+        ------
+        ImgtoolError
+            If a projective transform has none on the whole moving image.
+        """
         inverse = np.linalg.inv(self.matrix)
-        inverse[2] = 0, 0, 1
+        if self.model != "projective":
+            inverse[2] = 0, 0, 1
         return MatrixTransform(np.asarray(inverse, np.float64), self.model, self.moving_shape, self.fixed_shape)
 
+    def jacobian(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
+        """The derivatives of moving x, y (rows) by fixed x, y (columns) at each of the points: (N, 2, 2)."""
+        fixed = checked_points(points)
+        if self.model != "projective":
+            return np.broadcast_to(self.matrix[:2, :2], (len(fixed), 2, 2)).copy()
+        denominator = (fixed @ self.matrix[2, :2] + self.matrix[2, 2])[:, None, None]
+        return np.asarray((self.matrix[:2, :2] - self(fixed)[:, :, None] * self.matrix[2, :2]) / denominator)
+
+    def jacobian_determinant(self, shape: Shape | None = None) -> npt.NDArray[np.float64]:
+        """How much larger an area becomes at each pixel of the grid (default: the fixed one): (height, width)."""
+        height, width = self.grid(shape)
+        if self.model != "projective":
+            return np.full((height, width), np.linalg.det(self.matrix[:2, :2]))
+        a, b, c = self.matrix[2]
+        denominator = a * np.arange(width) + (b * np.arange(height)[:, None] + c)
+        return np.asarray(np.linalg.det(self.matrix) / denominator**3)
+
     def describe(self) -> Motion:
-        """Shift of the centre, angle and scales, from the singular value decomposition of the linear part."""
-        centre = (np.array(self.fixed_shape[::-1]) - 1) / 2
-        shift = self(centre[None])[0] - centre
-        left, scales, right = np.linalg.svd(self.matrix[:2, :2])
+        """Shift of the centre, angle and scales there, from the singular value decomposition of the linear part.
+
+        Where the fixed size is not known, the first pixel is taken for the centre.
+        """
+        centre = (np.array(self.fixed_shape or (1, 1))[None, ::-1] - 1) / 2
+        shift = (self(centre) - centre)[0]
+        left, scales, right = np.linalg.svd(self.jacobian(centre)[0])
         turn = left @ right
         angle = np.degrees(np.arctan2(turn[1, 0], turn[0, 0]))
         return Motion((float(shift[0]), float(shift[1])), float(angle), (float(scales[0]), float(scales[1])))
 
     def to_dict(self) -> dict[str, Any]:
         """The transform as JSON types, as `from_dict` reads it."""
-        return {
-            "format": FORMAT,
-            "version": VERSION,
-            "model": self.model,
-            "matrix": self.matrix.tolist(),
-            "fixed_shape": list(self.fixed_shape),
-            "moving_shape": list(self.moving_shape),
-        }
+        return described(self, self.model, matrix=self.matrix.tolist())
 
     @classmethod
-    def from_dict(cls, fields: Any) -> "MatrixTransform":
-        """The transform that `to_dict` described; fields that are not its own are left alone.
-
-        Raises
-        ------
-        ImgtoolError
-            If it is damaged, or not a transform.
-        """
-        if not isinstance(fields, Mapping) or fields.get("format") != FORMAT:
-            raise ImgtoolError(f'this is not an imgtool transform: it lacks "format": "{FORMAT}"')
-        version = fields.get("version")
-        if version != VERSION or isinstance(version, bool):
-            raise ImgtoolError(f"transform version {version!r} is unknown; this imgtool reads version {VERSION}")
-        missing = [name for name in ("model", "matrix", "fixed_shape", "moving_shape") if name not in fields]
-        if missing:
-            raise ImgtoolError(f"the transform lacks {', '.join(missing)}; write it again with imgtool register -t")
-        return cls(fields["matrix"], fields["model"], fields["fixed_shape"], fields["moving_shape"])
+    def _from_fields(cls, fields: Mapping[str, Any]) -> "MatrixTransform":
+        return cls(*(field_of(fields, name) for name in ("matrix", "model", "fixed_shape", "moving_shape")))
 
 
-def _matrix(values: Any) -> Matrix:
+def product(first: MatrixTransform, after: MatrixTransform) -> MatrixTransform:
+    """`first` and then `after`, as one matrix of the more general model of the two."""
+    model = max(first.model, after.model, key=MATRIX_MODELS.index)
+    return MatrixTransform(after.matrix @ first.matrix, model, first.fixed_shape, after.moving_shape)
+
+
+def _matrix(values: Any, model: str, shape: Shape | None) -> Matrix:
     try:
         matrix = np.array(values, dtype=np.float64)
     except (TypeError, ValueError):
@@ -127,10 +151,24 @@ def _matrix(values: Any) -> Matrix:
         raise ImgtoolError(f"the transform's matrix must be 3 rows of 3 numbers, not of shape {matrix.shape}")
     if not np.isfinite(matrix).all():
         raise ImgtoolError("the transform's matrix has a number that is not finite")
-    if tuple(matrix[2]) != (0, 0, 1):
+    if model == "projective":
+        matrix = _with_unit_denominator(matrix, shape)
+    elif tuple(matrix[2]) != (0, 0, 1):
         raise ImgtoolError(f"the last row of the transform's matrix must be 0 0 1, not {matrix[2].tolist()}")
-    # Compared with the size of the entries: a matrix of small numbers is not singular.
-    if abs(np.linalg.det(matrix[:2, :2])) <= 1e-12 * np.abs(matrix[:2, :2]).max() ** 2:
+    # The determinant, for a projective transform that of the derivative at the first pixel, is compared with the size
+    # of the entries: a matrix of small numbers is not singular.
+    if abs(np.linalg.det(matrix)) <= 1e-12 * np.abs(matrix[:2, :2]).max() ** 2:
         raise ImgtoolError("the transform's matrix is singular: it maps the whole image to a line or a point")
-    matrix.flags.writeable = False
     return matrix
+
+
+def _with_unit_denominator(matrix: Matrix, shape: Shape | None) -> Matrix:
+    """`matrix` with a denominator of 1 at the first pixel, and more than 0 on the area of every pixel of the shape."""
+    height, width = shape or (1, 1)
+    corners = np.array([[x, y, 1] for x in (-0.5, width - 0.5) for y in (-0.5, height - 0.5)])
+    # In units of the first pixel's: that it might be 0 is caught by the comparison, too.
+    denominators = corners @ matrix[2] * np.sign(matrix[2, 2])
+    if not denominators.min() > 1e-9 * np.abs(matrix[2]).max():
+        where = "near the first pixel" if shape is None else f"inside the image of {size_text(shape)} pixels"
+        raise ImgtoolError(f"the projective transform sends points {where} to infinity")
+    return np.asarray(matrix / matrix[2, 2] if matrix[2, 2] != 1 else matrix)
