@@ -17,6 +17,10 @@ cdef extern from *:
     """
     const double MARGIN
 
+cdef extern from "patch.h":
+    float dot_patch_float(const float *patch, Py_ssize_t stride, const float *a, const float *b) noexcept nogil
+    double dot_patch_double(const double *patch, Py_ssize_t stride, const double *a, const double *b) noexcept nogil
+
 # Samples are positioned in blocks, in a loop that vectorises, before the scattered reads.
 cdef enum:
     BLOCK = 128
@@ -261,37 +265,45 @@ cdef void sample_block(
     const real *image, int height, int width, const double *matrix, const double *columns, double row,
     const real *shift_x, const real *shift_y, int count, real *value, real *along_x, real *along_y
 ) noexcept nogil:
-    cdef int k, x0, y0
+    # `image` is padded: pixel (0, 0) is that of its index (1, 1), and its rows are `width` + 3 long.
+    cdef int k, x0, y0, stride = width + 3
     cdef double x, y
-    cdef real inner_x, inner_y, held_x, held_y, top_step, bottom_step, top, bottom, w, kept
-    cdef real u[BLOCK]
-    cdef real v[BLOCK]
-    cdef real x_scale[BLOCK]
-    cdef real y_scale[BLOCK]
+    cdef real inner_x, inner_y, held_x, held_y, w
+    cdef const real *patch
+    cdef real u[4 * BLOCK]
+    cdef real v[4 * BLOCK]
+    cdef real u_slopes[4 * BLOCK]
+    cdef real v_slopes[4 * BLOCK]
     cdef int corner[BLOCK]
     cdef int within[BLOCK]
+    cdef int free_x[BLOCK]
+    cdef int free_y[BLOCK]
     for k in range(count):
         x, y = columns[k] + shift_x[k], row + shift_y[k]
         inner_x = <real>(matrix[0] * x + (matrix[1] * y + matrix[2]))
         inner_y = <real>(matrix[3] * x + (matrix[4] * y + matrix[5]))
         within[k] = inside(inner_x, width) & inside(inner_y, height)
         held_x, held_y = held(inner_x, width), held(inner_y, height)
-        x_scale[k] = 1 if held_x == inner_x else 0
-        y_scale[k] = 1 if held_y == inner_y else 0
-        x0, y0 = min(<int>held_x, width - 2), min(<int>held_y, height - 2)
-        u[k], v[k] = held_x - x0, held_y - y0
-        corner[k] = y0 * width + x0
+        free_x[k], free_y[k] = held_x == inner_x, held_y == inner_y
+        x0, y0 = <int>held_x, <int>held_y
+        corner[k] = y0 * stride + x0
+        cubic_weights(held_x - x0, &u[4 * k])
+        cubic_weights(held_y - y0, &v[4 * k])
+        cubic_slopes(held_x - x0, &u_slopes[4 * k])
+        cubic_slopes(held_y - y0, &v_slopes[4 * k])
     for k in range(count):
-        x0 = corner[k]
-        top_step = image[x0 + 1] - image[x0]
-        bottom_step = image[x0 + width + 1] - image[x0 + width]
-        top = image[x0] + u[k] * top_step
-        bottom = image[x0 + width] + u[k] * bottom_step
-        w = top + v[k] * (bottom - top)
-        kept = 1 if within[k] and w == w else 0
-        value[k] = w if kept else <real>NAN
-        along_x[k] = x_scale[k] * (top_step + v[k] * (bottom_step - top_step)) if kept else 0
-        along_y[k] = y_scale[k] * (bottom - top) if kept else 0
+        patch = image + corner[k]
+        if real is float:
+            w = dot_patch_float(patch, stride, v + 4 * k, u + 4 * k)
+            along_x[k] = dot_patch_float(patch, stride, v + 4 * k, u_slopes + 4 * k)
+            along_y[k] = dot_patch_float(patch, stride, v_slopes + 4 * k, u + 4 * k)
+        else:
+            w = dot_patch_double(patch, stride, v + 4 * k, u + 4 * k)
+            along_x[k] = dot_patch_double(patch, stride, v + 4 * k, u_slopes + 4 * k)
+            along_y[k] = dot_patch_double(patch, stride, v_slopes + 4 * k, u + 4 * k)
+        value[k] = w if within[k] and w == w else <real>NAN
+        along_x[k] = along_x[k] if free_x[k] and value[k] == value[k] else 0
+        along_y[k] = along_y[k] if free_y[k] and value[k] == value[k] else 0
 
 
 def sample_displaced(
@@ -299,10 +311,10 @@ def sample_displaced(
     const real[:, ::1] shift_x, const real[:, ::1] shift_y, real[:, ::1] value, real[:, ::1] along_x,
     real[:, ::1] along_y
 ):
-    """Bilinear interpolation at matrix * (column + shift_x, row + shift_y), and the interpolant's slopes in `image`.
+    """The cubic B-spline `image` at matrix * (column + shift_x, row + shift_y), and its slopes there.
 
-    Outside, and beside a NaN, the value is NaN and the slopes are 0. `image` is 2x2 pixels or larger, and of less than
-    2^31 pixels.
+    `image` holds the spline's coefficients with one more row and column before the first and two behind the last.
+    Outside the area of the pixels, and where a coefficient is NaN, the value is NaN and the slopes are 0.
     """
     cdef Py_ssize_t r, c, width = value.shape[1]
     with nogil:
@@ -310,7 +322,7 @@ def sample_displaced(
             c = 0
             while c < width:
                 sample_block(
-                    &image[0, 0], <int>image.shape[0], <int>image.shape[1], &matrix[0, 0], &columns[c], rows[r],
-                    &shift_x[r, c], &shift_y[r, c], <int>min(BLOCK, width - c), &value[r, c], &along_x[r, c],
-                    &along_y[r, c])
+                    &image[0, 0], <int>image.shape[0] - 3, <int>image.shape[1] - 3, &matrix[0, 0], &columns[c],
+                    rows[r], &shift_x[r, c], &shift_y[r, c], <int>min(BLOCK, width - c), &value[r, c],
+                    &along_x[r, c], &along_y[r, c])
                 c += BLOCK

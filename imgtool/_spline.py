@@ -21,6 +21,15 @@ Positions = npt.NDArray[np.float64]
 
 _SLAB_PIXELS = 1 << 16
 
+# How often a cell is halved before its determinant counts as not more than 0.
+_HALVINGS = 5
+# Bernstein coefficients of the cubic on a cell, from the four control points that it depends on.
+_TO_BERNSTEIN = np.array([[1, 4, 1, 0], [0, 4, 2, 0], [0, 2, 4, 0], [0, 1, 4, 1]]) / 6
+_BINOMIALS = {degree: np.array([math.comb(degree, i) for i in range(degree + 1)], float) for degree in (2, 3, 5)}
+# The coefficients of degree 5 on the first and on the second half of an interval (de Casteljau).
+_FIRST_HALF = np.array([[math.comb(i, k) / 2**i for k in range(6)] for i in range(6)])
+_HALVES = (_FIRST_HALF, _FIRST_HALF[::-1, ::-1])
+
 
 class Table(NamedTuple):
     """For positions along an axis: the first of the four control points they touch, and the four's weights."""
@@ -142,9 +151,49 @@ class Grid:
             _ext.spline_points(component, *columns, *rows, values)
         return out
 
+    def least_determinant(self, control: Control) -> float:
+        """A bound below which the Jacobian determinant of p + field(p) lies nowhere on the cells.
+
+        On a cell the determinant is a polynomial of degree 5 along each axis, and not below the least of its
+        coefficients in Bernstein's basis. Cells where that is not more than 0 are halved, both ways, a few times: the
+        coefficients come close to the polynomial quickly.
+        """
+        cells = _bernstein_determinant(control, self.x.spacing, self.y.spacing)
+        least = np.inf
+        for _ in range(_HALVINGS):
+            lowest = cells.min(axis=(1, 2))
+            least = min(least, float(lowest[lowest > 0].min(initial=np.inf)))
+            cells = cells[lowest <= 0]
+            if not len(cells):
+                return least
+            cells = np.concatenate([down @ cells @ across.T for down in _HALVES for across in _HALVES])
+        return min(least, float(cells.min()))
+
+
+def determinant(along_x: Array, along_y: Array) -> Array:
+    """The Jacobian determinant of p + field(p), from the derivatives (components, ...) of the field along x and y."""
+    (ux, vx), (uy, vy) = along_x, along_y
+    return np.asarray((1 + ux) * (1 + vy) - uy * vx)
+
+
+def _bernstein_determinant(control: Control, spacing_x: float, spacing_y: float) -> Array:
+    """The coefficients (cells, 6, 6) of the Jacobian determinant of p + field(p) in Bernstein's basis of degree 5."""
+    windows = np.lib.stride_tricks.sliding_window_view(control, (4, 4), axis=(1, 2))
+    u, v = windows.reshape(2, -1, 4, 4)
+    # Weighted by binomials, Bernstein coefficients multiply like those of powers.
+    cubic, slope = _BINOMIALS[3][:, None] * _TO_BERNSTEIN, _BINOMIALS[2][:, None] * (3 * np.diff(_TO_BERNSTEIN, axis=0))
+    one_x, one_y = np.outer(_BINOMIALS[3], _BINOMIALS[2]), np.outer(_BINOMIALS[2], _BINOMIALS[3])
+    ux, vx = (cubic @ field @ slope.T / spacing_x for field in (u, v))
+    uy, vy = (slope @ field @ cubic.T / spacing_y for field in (u, v))
+    ux, vy = ux + one_x, vy + one_y
+    out = np.zeros((len(u), 6, 6))
+    for i in range(4):
+        for k in range(3):
+            out[:, i : i + 3, k : k + 4] += ux[:, i, k, None, None] * vy - vx[:, i, k, None, None] * uy
+    return out / np.outer(_BINOMIALS[5], _BINOMIALS[5])
+
 
 def fill_field(control: Array, rows: Table, columns: Table, out: Array) -> None:
     """Write the field at the crossings of rows and columns to `out`; all of one floating point dtype."""
     for component, target in zip(control, out, strict=True):
         _ext.spline_field(component, *columns, *rows, target)
-
