@@ -14,7 +14,7 @@ from ..errors import ImgtoolError
 from ._base import BAND_PIXELS, Transform, described, field_of, known_shape, packed, unpacked
 from ._grid import Points, Shape, checked_points
 from .field import DisplacementField
-from .matrix import MatrixTransform
+from .matrix import MatrixTransform, Motion
 
 
 @dataclass(frozen=True, eq=False)
@@ -90,6 +90,11 @@ class BSplineTransform(Transform):
         object.__setattr__(self, "matrix", self.after.matrix)
 
     @property
+    def model(self) -> str:
+        """The name by which dictionaries call it."""
+        return self.models[0]
+
+    @property
     def after(self) -> MatrixTransform:
         """What follows the spline."""
         return MatrixTransform(self.matrix, "affine", self.fixed_shape, self.moving_shape)
@@ -121,6 +126,10 @@ class BSplineTransform(Transform):
         x, y = points
         a, b = self.matrix[:2, 0], self.matrix[:2, 1]
         return np.stack([a[i] * x + (b[i] * y + self.matrix[i, 2]) for i in (0, 1)])
+
+    def describe(self) -> Motion:
+        """Shift of the centre, angle and scales of the matrix, without the spline."""
+        return self.after.describe()
 
     def spline_displacement(
         self, shape: Shape | None = None, *, dtype: npt.DTypeLike = np.float64, threads: int = 1
@@ -184,7 +193,7 @@ class BSplineTransform(Transform):
         """The transform as JSON types, as `from_dict` reads it."""
         return described(
             self,
-            self.models[0],
+            self.model,
             spacing=list(self.spacing),
             origin=list(self.origin),
             matrix=self.matrix.tolist(),
