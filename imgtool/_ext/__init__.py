@@ -37,6 +37,15 @@ KERNELS = {
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
     "histogram": ("bin_coordinates", "joint_histogram", "sample_slopes"),
+    "spline": (
+        "bending_product",
+        "sample_displaced",
+        "spline_adjoint",
+        "spline_axis",
+        "spline_field",
+        "spline_points",
+        "spline_refined",
+    ),
     "warp": (
         "Places",
         "affine_sums",

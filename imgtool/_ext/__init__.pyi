@@ -8,6 +8,7 @@ import numpy.typing as npt
 _Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of one call the same
 _Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 _Float64: TypeAlias = npt.NDArray[np.float64]
+_Indices: TypeAlias = npt.NDArray[np.int32]
 
 SUPPORTED: list[str]
 ISA: str
@@ -130,4 +131,35 @@ def sample_affine(
 ) -> None: ...
 def affine_sums(
     slope: _Real, along_x: _Real, along_y: _Real, offsets: _Float64, sums: _Float64, start: int, stop: int
+) -> None: ...
+def spline_axis(
+    positions: _Float64, origin: float, spacing: float, cells: int, order: int, first: _Indices, weights: _Real
+) -> None: ...
+def spline_field(
+    control: _Real, columns: _Indices, column_weights: _Real, rows: _Indices, row_weights: _Real, out: _Real
+) -> None: ...
+def spline_adjoint(
+    field: _Real,
+    columns: _Indices,
+    column_weights: _Real,
+    rows: _Indices,
+    row_weights: _Real,
+    out: _Float64,
+    base: int,
+) -> None: ...
+def spline_points(
+    control: _Real, columns: _Indices, column_weights: _Real, rows: _Indices, row_weights: _Real, out: _Real
+) -> None: ...
+def spline_refined(control: _Float64, out: _Float64) -> None: ...
+def bending_product(control: _Float64, column_bands: _Float64, row_bands: _Float64, out: _Float64) -> None: ...
+def sample_displaced(
+    image: _Real,
+    matrix: _Float64,
+    columns: _Float64,
+    rows: _Float64,
+    shift_x: _Real,
+    shift_y: _Real,
+    value: _Real,
+    along_x: _Real,
+    along_y: _Real,
 ) -> None: ...
