@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from imgtool import ImgtoolError
 from imgtool.transforms import (
     INTERPOLATIONS,
+    BSplineTransform,
     Composite,
     DisplacementField,
     MatrixTransform,
@@ -42,6 +43,13 @@ def every_kind():
         "rigid": turn(20),
         "projective": tilt(),
         "displacement": wave(),
+        "bspline": BSplineTransform(
+            2 * np.random.default_rng(8).standard_normal((2, 8, 9)),
+            (14, 13),
+            matrix=turn(10).matrix,
+            fixed_shape=SIZE,
+            moving_shape=SIZE,
+        ),
         "composite": Composite((turn(20), wave())),
         "composite of three": Composite((wave(), tilt(), wave(2.0, 12.0))),
     }
@@ -121,6 +129,15 @@ def test_matrices_are_multiplied_and_keep_the_more_general_model():
     assert both.describe().rotation == pytest.approx(30)
     assert turn(10).compose(tilt()).model == "projective"
     assert tilt().inverse().compose(turn(10)).model == "projective"
+
+
+def test_a_matrix_behind_a_spline_becomes_its_own():
+    spline = every_kind()["bspline"]
+    both = spline.compose(turn(-30))
+    assert isinstance(both, BSplineTransform)
+    points = np.array([[3.0, 4.0], [70.0, 55.0]])
+    np.testing.assert_allclose(both(points), turn(-30)(spline(points)), atol=1e-10)
+    assert isinstance(spline.compose(tilt()), Composite)
 
 
 def test_transforms_of_different_sizes_are_composed_only_by_force():

@@ -104,7 +104,7 @@ def _padded_coefficients(plane: Plane, low: float, high: float) -> Plane:
     if some:
         # The recursive filter carries what stands there to its neighbours: little, if it is like the rest.
         inner[missing] = inner[~missing].mean()
-    _ext.spline_coefficients(out, 1, 2)
+    _ext.spline_coefficients(out[1:-2, 1:-2], out, 1, 2)
     if some:
         out[np.pad(missing, ((1, 2), (1, 2)), mode="reflect")] = np.nan
     return out
