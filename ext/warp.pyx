@@ -9,7 +9,7 @@ write a window of the output: `Places` tells where the two are.
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer, Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.math cimport NAN
 from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy
+from libc.string cimport memcpy, memset
 
 from bspline cimport cubic_weights, real
 from pixels cimport Store, choose_store, larger, smaller
@@ -325,16 +325,47 @@ def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:
                 scatter(values, within, fill, count, &out[r, c], step)
 
 
-def take_missing(real[:, :] values):
-    """Replace what is not finite by 0; returns how many values were."""
-    cdef Py_ssize_t r, c, missing = 0
-    cdef bint finite
+cdef Py_ssize_t count_missing(const real *row, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t c, missing = 0
+    for c in range(width):
+        missing += not row[c] - row[c] == 0
+    return missing
+
+
+def fill_missing(real[:, ::1] values, Py_ssize_t before, Py_ssize_t after):
+    """Replace what is not finite by a value that stands beside it; returns how many values were.
+
+    The first `before` and last `after` rows and columns are left alone. In a row the last value before a gap fills it,
+    or the first one behind it; a row without any is like the one above it, or the first below that has some.
+    """
+    cdef Py_ssize_t r, c, count, missing = 0, filled = -1
+    cdef Py_ssize_t height = values.shape[0] - before - after, width = values.shape[1] - before - after
+    cdef real *row
+    cdef real beside
     with nogil:
-        for r in range(values.shape[0]):
-            for c in range(values.shape[1]):
-                finite = values[r, c] - values[r, c] == 0
-                missing += not finite
-                values[r, c] = values[r, c] if finite else 0
+        for r in range(before, before + height):
+            row = &values[r, before]
+            count = count_missing(row, width)
+            missing += count
+            if count == width:
+                if filled >= 0:
+                    memcpy(row, &values[filled, before], width * sizeof(real))
+                continue
+            if count:
+                c = 0
+                while not row[c] - row[c] == 0:
+                    c += 1
+                beside = row[c]
+                for c in range(width):
+                    beside = row[c] if row[c] - row[c] == 0 else beside
+                    row[c] = beside
+            if filled < 0:
+                for c in range(before, r):
+                    memcpy(&values[c, before], row, width * sizeof(real))
+            filled = r
+        if filled < 0:
+            for r in range(before, before + height):
+                memset(&values[r, before], 0, width * sizeof(real))
     return missing
 
 
@@ -377,21 +408,17 @@ cdef void mirror(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after) noexc
             memcpy(&window[before + i, 0], &window[before + mirrored(i, height), 0], window.shape[1] * sizeof(real))
 
 
-cdef Py_ssize_t filter_row(const real *source, Py_ssize_t width, real *one, real *other, real *out) noexcept nogil:
-    """Write the spline coefficients of a row that goes on mirrored, with 0 for missing values; returns their number.
+cdef void filter_row(const real *source, Py_ssize_t width, real *one, real *other, real *out) noexcept nogil:
+    """Write the spline coefficients of a row, which goes on mirrored.
 
     The inverse of the B-spline is a sum over pole^k to one side, and then to the other. Along a row, the recursion that
     computes it would go from value to value. Doubling goes from vector to vector: sums of 2, 4, 8 ... terms are made of
     two that are half as long. `one` and `other` have room for the row and its continuation.
     """
     cdef Py_ssize_t reach = REACH_FLOAT if real is float else REACH_DOUBLE
-    cdef Py_ssize_t i, step, missing = 0, length = width + 2 * reach
+    cdef Py_ssize_t i, step, length = width + 2 * reach
     cdef real power = <real>POLE
-    cdef bint finite
-    for i in range(width):
-        finite = source[i] - source[i] == 0
-        missing += not finite
-        one[reach + i] = source[i] if finite else 0
+    memcpy(one + reach, source, width * sizeof(real))
     for i in range(reach):
         one[i] = one[reach + mirrored(i - reach, width)]
         one[reach + width + i] = one[reach + mirrored(width + i, width)]
@@ -411,7 +438,6 @@ cdef Py_ssize_t filter_row(const real *source, Py_ssize_t width, real *one, real
         step *= 2
     for i in range(width):
         out[i] = <real>(-6 * POLE) * one[reach + i]
-    return missing
 
 
 cdef void filter_columns(real *first, Py_ssize_t height, Py_ssize_t width, Py_ssize_t stride) noexcept nogil:
@@ -456,7 +482,8 @@ def spline_coefficients(const real[:, :] image, real[:, ::1] window, Py_ssize_t 
     """Write the cubic B-spline coefficients of a plane, mirrored at its borders; returns how many values are missing.
 
     They leave `before` rows and columns of the window before them and `after` behind them, which get the coefficients
-    that lie there. What is not finite counts as 0. Rows of the image are contiguous; it may lie in the window.
+    that lie there. Where values are missing, which are not finite, there are no coefficients: nothing is written then.
+    Rows of the image are contiguous; it may lie in the window.
     """
     cdef Py_ssize_t r, height = image.shape[0], width = image.shape[1], missing = 0
     cdef Py_ssize_t length = width + 2 * REACH_DOUBLE
@@ -465,10 +492,13 @@ def spline_coefficients(const real[:, :] image, real[:, ::1] window, Py_ssize_t 
         raise MemoryError
     with nogil:
         for r in range(height):
-            missing += filter_row(&image[r, 0], width, scratch, scratch + length, &window[before + r, before])
+            missing += count_missing(&image[r, 0], width)
+        if not missing:
+            for r in range(height):
+                filter_row(&image[r, 0], width, scratch, scratch + length, &window[before + r, before])
+            filter_columns(&window[before, before], height, width, window.shape[1])
+            mirror(window, before, after)
         free(scratch)
-        filter_columns(&window[before, before], height, width, window.shape[1])
-        mirror(window, before, after)
     return missing
 
 

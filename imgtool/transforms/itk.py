@@ -243,7 +243,7 @@ def _transform(entry: _Entry, fixed_shape: Shape | None, moving_shape: Shape | N
 
 
 def _bspline(entry: _Entry, fixed_shape: Shape | None, moving_shape: Shape | None) -> BSplineTransform:
-    """ITK's grid begins at its first control point, a spacing before the first cell; points beyond it stay put there."""
+    """ITK's grid begins at its first control point, a spacing before the first cell; beyond the cells nothing moves."""
     parameters, grid = np.array(entry.parameters or []), entry.fixed_parameters or []
     whole = len(grid) == 10 and all(1 <= size == int(size) for size in grid[:2])
     if not whole or parameters.size != 2 * grid[0] * grid[1]:

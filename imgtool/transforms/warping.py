@@ -229,26 +229,40 @@ class _Resampling:
 
     def _interpolate(self, source: Array, places: _ext.Places, fill: float, out: Array) -> None:
         """Interpolate the plane of a window, in the working dtype."""
-        before, after = _BEFORE[self.taps], _AFTER[self.taps]
-        padded = np.empty((source.shape[0] + before + after, source.shape[1] + before + after), self.dtype)
-        inner = padded[before : before + source.shape[0], before : before + source.shape[1]]
-        # The recursive filter would carry one NaN along its whole row and column; only its neighbours are NaN.
-        if self.taps == 4 and source.dtype == self.dtype and source.strides[1] == source.itemsize:
-            missing = _ext.spline_coefficients(source, padded, before, after)
-        else:
-            inner[...] = source
-            if self.taps == 4:
-                missing = _ext.spline_coefficients(inner, padded, before, after)
-            else:
-                missing = _ext.take_missing(inner) if self.taps == 6 else 0
-                _ext.mirror_border(padded, before, after)
-        _ext.warp_real(padded, places, self.taps, fill, out)
+        window, missing = self._prepared(source)
+        _ext.warp_real(window, places, self.taps, fill, out)
         if missing:
-            inner[...] = np.where(np.isfinite(source), 0, np.nan)
-            _ext.mirror_border(padded, before, after)
+            # What the missing values were replaced by is not to be seen: whatever linear interpolation makes of them,
+            # in the same window, is missing as well.
+            before, after = _BEFORE[self.taps], _AFTER[self.taps]
+            window[before : before + source.shape[0], before : before + source.shape[1]] = np.where(
+                np.isfinite(source), 0, np.nan
+            )
+            _ext.mirror_border(window, before, after)
             touched = np.empty(out.shape, self.dtype)
-            _ext.warp_real(padded, places, 2, 0.0, touched)
+            _ext.warp_real(window, places, 2, 0.0, touched)
             out[np.isnan(touched)] = np.nan
+
+    def _prepared(self, source: Array) -> tuple[Array, bool]:
+        """What the kernel reads, with the pixels around the plane that it reaches to; and whether values are missing.
+
+        These are replaced but for linear interpolation, because the recursive filter would carry one NaN along its
+        whole row and column.
+        """
+        height, width = source.shape
+        before, after = _BEFORE[self.taps], _AFTER[self.taps]
+        window = np.empty((height + before + after, width + before + after), self.dtype)
+        plain = source.dtype == self.dtype and source.strides[1] == source.itemsize
+        if self.taps == 4 and plain and not _ext.spline_coefficients(source, window, before, after):
+            return window, False
+        inner = window[before : before + height, before : before + width]
+        inner[...] = source
+        missing = self.taps > 2 and source.dtype.kind == "f" and _ext.fill_missing(window, before, after) > 0
+        if self.taps == 4:
+            _ext.spline_coefficients(inner, window, before, after)
+        else:
+            _ext.mirror_border(window, before, after)
+        return window, missing
 
     def _blend(self, source: Array, places: _ext.Places, goal: Array) -> None:
         """Interpolate colours weighted by alpha, and alpha; outside, everything is 0."""

@@ -157,18 +157,30 @@ def test_a_missing_pixel_of_weight_0_does_not_count_in_linear_interpolation(isa)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
-def test_missing_values_are_taken_out_and_counted(isa, rng, dtype):
-    values = rng.standard_normal((9, 40)).astype(dtype)
-    values[2, 3:7], values[5, 39], values[8, 0] = np.nan, np.inf, -np.inf
-    expected = np.where(np.isfinite(values), values, 0)
-    coefficients = np.zeros((12, 43), dtype)
-    assert _ext.spline_coefficients(values, coefficients, 1, 2) == 6
-    plain = np.zeros((12, 43), dtype)
-    plain[1:10, 1:41] = expected
-    assert _ext.spline_coefficients(plain[1:10, 1:41], plain, 1, 2) == 0  # in place
-    np.testing.assert_array_equal(coefficients, plain)
-    assert _ext.take_missing(values) == 6
-    np.testing.assert_array_equal(values, expected)
+def test_missing_values_are_counted_and_filled_from_beside(isa, dtype):
+    nan, inf = np.nan, np.inf
+    values = np.array([[nan] * 5, [nan, 2, inf, -inf, 5], [nan] * 5, [6, 7, 8, 9, nan]], dtype)
+    window = np.full((4 + 3, 5 + 3), 99, dtype)
+    window[1:5, 1:6] = values
+    assert _ext.spline_coefficients(values, window, 1, 2) == 5 + 3 + 5 + 1
+    np.testing.assert_array_equal(window[1:5, 1:6], values)
+    assert _ext.fill_missing(window, 1, 2) == 5 + 3 + 5 + 1
+    row = [2, 2, 2, 2, 5]
+    np.testing.assert_array_equal(window[1:5, 1:6], [row, row, row, [6, 7, 8, 9, 9]])
+    assert (window[[0, 5, 6]] == 99).all()
+    assert (window[:, [0, 6, 7]] == 99).all()
+    nothing = np.full((4, 5), nan, dtype)
+    assert _ext.fill_missing(nothing, 0, 0) == 20
+    assert not nothing.any()
+
+
+def test_coefficients_may_be_written_in_place(isa, rng):
+    image = rng.standard_normal((9, 40))
+    apart, plane = np.zeros((12, 43)), np.zeros((12, 43))
+    plane[1:10, 1:41] = image
+    _ext.spline_coefficients(image, apart, 1, 2)
+    _ext.spline_coefficients(plane[1:10, 1:41], plane, 1, 2)
+    np.testing.assert_array_equal(apart, plane)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
