@@ -7,7 +7,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import ImgtoolError
-from ._image import Array, Image, Info, Source
+from ._image import Array, Image, Info, Source, mapped
 
 
 def open_image(stream: BinaryIO, _format: str) -> Source:
@@ -19,7 +19,7 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     version = np.lib.format.read_magic(stream)
     if version not in readers:
         raise ImgtoolError(f"version {version[0]}.{version[1]} of the NPY format holds no plain array of numbers")
-    shape, _, dtype = readers[version](stream)
+    shape, fortran, dtype = readers[version](stream)
     if dtype.kind not in "biufc" or dtype.char in "gG":
         raise ImgtoolError(
             f"an array of {dtype} is not an image; save integers, floats up to float64 or complex numbers"
@@ -34,6 +34,9 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     pages = shape[0] if len(shape) - (channel_axis is not None) == 3 else 1
 
     def decode() -> Array:
+        in_file = None if fortran else mapped(stream, dtype, start, shape)
+        if in_file is not None:
+            return in_file
         stream.seek(0)
         return np.lib.format.read_array(stream, allow_pickle=False).astype(native, order="C", copy=False)
 
