@@ -7,7 +7,7 @@ write a window of the output: `Places` tells where the two are.
 """
 
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer, Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE
-from libc.math cimport NAN
+from libc.math cimport INFINITY, NAN
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -89,6 +89,10 @@ cdef class Places:
         self.row, self.column, self.top, self.left = row, column, top, left
         self.height, self.width = height, width
 
+    cdef bint straight(self) noexcept nogil:
+        """Whether the positions of a row lie on a straight line, in equal steps."""
+        return self.positions is None and self.matrix[2, 0] == 0 and self.matrix[2, 1] == 0
+
     cdef void run(self, Py_ssize_t r, Py_ssize_t c, int count, double *x, double *y) noexcept nogil:
         """The positions of `count` pixels of row `r` of the output window, from its column `c` on."""
         cdef const double *m
@@ -132,7 +136,21 @@ cdef void cells(const double *x, int count, Py_ssize_t size, Py_ssize_t origin, 
         i = <int>place
         i = i if i < last else last
         fraction[k] = <real>(place - i)
-        first[k] = i - before
+        # What is not inside may lie anywhere, nowhere (NaN) too, but is read in the window.
+        first[k] = i - before if within[k] else 0
+
+
+cdef bint all_between(const double *x, int count, Py_ssize_t size) noexcept nogil:
+    """Whether positions on a straight line all lie between two pixels of an axis: their ends tell."""
+    return min(x[0], x[count - 1]) >= 0 and max(x[0], x[count - 1]) < size - 1
+
+
+cdef void cells_between(const double *x, int count, Py_ssize_t origin, int *first, real *fraction) noexcept nogil:
+    """What `cells` does, where all positions lie between two pixels."""
+    cdef int k, before = <int>origin
+    for k in range(count):
+        fraction[k] = <real>(x[k] - <int>x[k])
+        first[k] = <int>x[k] - before
 
 
 cdef inline void scatter(const real *values, const int *within, real fill, int count, real *out,
@@ -298,11 +316,13 @@ def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:
     cdef Py_ssize_t r, run, c, before = taps // 2 - 1, step = out.strides[1] // <Py_ssize_t>sizeof(real)
     cdef Py_ssize_t stride = image.strides[0] // <Py_ssize_t>sizeof(real)
     cdef int k, count
+    cdef bint straight = places.straight(), between
     cdef double x[RUN]
     cdef double y[RUN]
     cdef real u[RUN]
     cdef real v[RUN]
-    cdef real values[RUN]
+    cdef real buffer[RUN]
+    cdef real *values
     cdef int column[RUN]
     cdef int row[RUN]
     cdef int within[RUN]
@@ -312,17 +332,25 @@ def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:
                 c = run * RUN
                 count = <int>smaller(RUN, out.shape[1] - c)
                 places.run(r, c, count, x, y)
+                between = straight and all_between(x, count, places.width) and all_between(y, count, places.height)
                 for k in range(count):
                     within[k] = 1
-                cells(x, count, places.width, places.left + before, column, u, within)
-                cells(y, count, places.height, places.top + before, row, v, within)
+                if between:
+                    cells_between(x, count, places.left + before, column, u)
+                    cells_between(y, count, places.top + before, row, v)
+                else:
+                    cells(x, count, places.width, places.left + before, column, u, within)
+                    cells(y, count, places.height, places.top + before, row, v, within)
+                # A row of the output that needs neither fill nor gaps is written at once.
+                values = &out[r, c] if between and step == 1 else buffer
                 if taps == 2:
                     mix_linear(&image[0, 0], stride, column, row, u, v, count, values)
                 elif taps == 4:
                     mix_cubic(&image[0, 0], stride, column, row, u, v, count, values)
                 else:
                     mix_sinc(&image[0, 0], stride, column, row, u, v, count, values)
-                scatter(values, within, fill, count, &out[r, c], step)
+                if values == buffer:
+                    scatter(values, within, fill, count, &out[r, c], step)
 
 
 cdef Py_ssize_t count_missing(const real *row, Py_ssize_t width) noexcept nogil:
@@ -517,6 +545,32 @@ def displace(const real[:, :, ::1] field, const double[:, :, ::1] points, double
                     top = (1 - x) * field[y0, x0, i] + x * field[y0, x1, i]
                     bottom = (1 - x) * field[y1, x0, i] + x * field[y1, x1, i]
                     out[i, r, c] = points[i, r, c] + ((1 - y) * top + y * bottom)
+
+
+def extent(const double[:, :, ::1] positions):
+    """The least and the largest x, and the same of y, of the positions that are numbers; (inf, -inf) if none is."""
+    cdef double low[8]
+    cdef double high[8]
+    cdef Py_ssize_t i, k, step, count = positions.shape[1] * positions.shape[2]
+    cdef const double *x
+    found = []
+    for i in range(2):
+        with nogil:
+            x = &positions[i, 0, 0]
+            for k in range(8):
+                low[k], high[k] = INFINITY, -INFINITY
+            for step in range(count // 8):
+                for k in range(8):
+                    low[k] = x[8 * step + k] if x[8 * step + k] < low[k] else low[k]
+                    high[k] = x[8 * step + k] if x[8 * step + k] > high[k] else high[k]
+            for k in range(count // 8 * 8, count):
+                low[0] = x[k] if x[k] < low[0] else low[0]
+                high[0] = x[k] if x[k] > high[0] else high[0]
+            for k in range(1, 8):
+                low[0] = min(low[0], low[k])
+                high[0] = max(high[0], high[k])
+        found += [low[0], high[0]]
+    return tuple(found)
 
 
 def displace_pixels(const real[:, :, ::1] field, Py_ssize_t row, Py_ssize_t column, double[:, :, ::1] out):

@@ -301,6 +301,19 @@ def test_tiles_leave_no_seams(dtype, interpolation, rng, monkeypatch):
         assert (tiled != whole).mean() < 1e-3
 
 
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_tiles_beyond_the_horizon_are_filled(interpolation, rng, monkeypatch):
+    from imgtool.transforms import warping
+
+    monkeypatch.setattr(warping, "_TILE_ROWS", 16)
+    monkeypatch.setattr(warping, "_TILE_COLUMNS", 16)
+    image = rng.random((300, 300))
+    transform = MatrixTransform([[1, 0, 250], [0, 1, 250], [-0.01, 0, 1]], "projective", (40, 50), (300, 300))
+    out = warp(image, transform, shape=(40, 200), interpolation=interpolation, fill=-1)
+    assert (out[:, 15:] == -1).all()
+    assert (out[:30, 0] != -1).all()
+
+
 def test_large_sources_of_a_tile_are_taken_in_parts(rng, monkeypatch):
     from imgtool.transforms import warping
 

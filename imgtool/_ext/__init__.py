@@ -51,6 +51,7 @@ KERNELS = {
         "affine_sums",
         "displace",
         "displace_pixels",
+        "extent",
         "fill_missing",
         "mirror_border",
         "round_into",

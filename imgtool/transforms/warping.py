@@ -213,11 +213,7 @@ class _Resampling:
         places = _corners(self.matrix, rows, columns) if self.matrix is not None else positions
         if places is None:  # the horizon of a projective transform crosses the tile
             places = self.transform.positions(rows, columns)
-        x, y = places[0], places[1]
-        if not np.isfinite(float(x.sum() + y.sum())):
-            seen = np.isfinite(x + y)
-            x, y = (values[seen] if seen.any() else np.zeros(1) for values in (x, y))
-        limits = float(x.min()), float(x.max()), float(y.min()), float(y.max())
+        limits = _ext.extent(places)
         margin = _MEMORY[self.dtype.itemsize] if self.taps == 4 else 0
         before, after = _BEFORE[self.taps] + margin, _AFTER[self.taps] + margin
         return _reached(limits[2:], height, before, after), _reached(limits[:2], width, before, after)
@@ -297,19 +293,20 @@ class _Resampling:
 
 
 def _corners(matrix: Matrix, rows: range, columns: range) -> Points | None:
-    """Where a matrix takes the corners of a tile, as (2, 4); None if not all of them arrive somewhere.
+    """Where a matrix takes the corners of a tile, as (2, 1, 4); None if not all of them arrive somewhere.
 
     The rest of the tile lies between: a matrix keeps what is convex.
     """
     (top, bottom), (left, right) = (rows.start, rows.stop - 1), (columns.start, columns.stop - 1)
     moved = matrix @ np.array([(left, right, left, right), (top, top, bottom, bottom), (1.0, 1.0, 1.0, 1.0)])
-    return moved[:2] / moved[2] if moved[2].min() > 0 else None
+    return (moved[:2] / moved[2])[:, None] if moved[2].min() > 0 else None
 
 
 def _reached(limits: tuple[float, float], size: int, before: int, after: int) -> range:
     """The pixels between which positions within the limits lie, and as many more as there are around them."""
-    first, last = (min(int(min(max(limit, 0), size - 1)), max(size - 2, 0)) for limit in limits)
-    return range(max(first - before, 0), min(last + after + 1, size))
+    first, last = (int(min(max(limit, 0), max(size - 2, 0))) for limit in limits)
+    # Where no position is a number, the last comes before the first.
+    return range(max(min(first, last) - before, 0), min(last + after + 1, size))
 
 
 def _halves(rows: range, columns: range) -> tuple[tuple[range, range], tuple[range, range]]:

@@ -195,6 +195,17 @@ def test_values_are_rounded_half_to_even_and_saturated(isa, dtype, real):
     assert not out[..., 0].any()
 
 
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
+def test_the_extent_of_positions_leaves_out_what_is_no_number(isa, rng, count):
+    positions = rng.standard_normal((2, 1, count))
+    expected = [*np.sort(positions[0, 0])[[0, -1]], *np.sort(positions[1, 0])[[0, -1]]]
+    assert _ext.extent(positions) == tuple(expected)
+    holes = np.full((2, 2, count), np.nan)
+    holes[:, 1] = positions[:, 0]
+    assert _ext.extent(holes) == tuple(expected)
+    assert _ext.extent(holes[:, :1].copy()) == (np.inf, -np.inf, np.inf, -np.inf)
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 def test_a_field_moves_points_linearly_and_goes_on_beyond_its_border(isa, rng, dtype):
     field = rng.standard_normal((6, 8, 2)).astype(dtype)
