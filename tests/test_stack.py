@@ -138,6 +138,11 @@ def test_what_is_no_series_is_refused(planes, reference, said):
         list(align([page(shift) for shift in planes], reference=reference))
 
 
+def test_a_series_is_not_deformed():
+    with pytest.raises(ImgtoolError, match="a series is aligned by matrices"):
+        list(align(noisy()[:2], model="bspline"))
+
+
 def test_transforms_of_a_series_survive_json():
     transforms = [f.transform for f in align(noisy()[:3], model="translation")]
     again = stack.from_dict(stack.to_dict(transforms))
