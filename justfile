@@ -27,5 +27,10 @@ checked:
 annotate kernel:
     .venv/bin/cython -a -X language_level=3 -I ext -o build/{{kernel}}.c ext/{{kernel}}.pyx
 
+# Our own parsers against examples without end, or so.
+fuzz examples="20000":
+    IMGTOOL_EXAMPLES={{examples}} .venv/bin/pytest tests/test_fuzz.py
+
 bench:
     .venv/bin/python tests/bench/convolve.py --peers
+    .venv/bin/python tests/bench/batch.py

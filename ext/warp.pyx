@@ -7,7 +7,7 @@ write a window of the output: `Places` tells where the two are.
 """
 
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer, Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE
-from libc.math cimport NAN
+from libc.math cimport INFINITY, NAN
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy, memset
 
@@ -21,11 +21,6 @@ ctypedef fused bits:
     unsigned int
     unsigned long long
 
-cdef extern from "simd.h" nogil:
-    enum: VECTOR_BYTES
-    ctypedef float float_vector
-    ctypedef double double_vector
-
 cdef extern from *:
     """
     /* Half a pixel and a little more: a shift by just half a pixel is inside whatever rounding makes of it. */
@@ -38,25 +33,24 @@ cdef extern from *:
     /* Neighbouring pixels of a row, which need not be aligned. */
     typedef float float_2 __attribute__((vector_size(8), aligned(4), may_alias));
     typedef float float_4 __attribute__((vector_size(16), aligned(4), may_alias));
+    typedef float float_8 __attribute__((vector_size(32), aligned(4), may_alias));
     typedef double double_2 __attribute__((vector_size(16), aligned(8), may_alias));
     typedef double double_4 __attribute__((vector_size(32), aligned(8), may_alias));
+    typedef double double_8 __attribute__((vector_size(64), aligned(8), may_alias));
     """
     const double MARGIN, PI, POLE, ROOT_3_HALVES
     ctypedef float float_2
     ctypedef float float_4
+    ctypedef float float_8
     ctypedef double double_2
     ctypedef double double_4
-
-ctypedef fused vector:
-    float_vector
-    double_vector
+    ctypedef double double_8
 
 cdef enum:
     CHUNK = 64  # the widest tile of sample offsets
     RUN = 128  # output pixels worked on at once: their positions first, in loops that vectorise
-    BLOCK = 4  # vectors side by side in a block
-    REACH_FLOAT = 16  # the power of the pole that rounding swallows
-    REACH_DOUBLE = 28
+    REACH_FLOAT = 16  # the powers of the pole that rounding swallows; of 2, for they are reached by doubling
+    REACH_DOUBLE = 32
 
 
 cdef inline bint inside(double x, Py_ssize_t size) noexcept nogil:
@@ -95,6 +89,10 @@ cdef class Places:
         self.row, self.column, self.top, self.left = row, column, top, left
         self.height, self.width = height, width
 
+    cdef bint straight(self) noexcept nogil:
+        """Whether the positions of a row lie on a straight line, in equal steps."""
+        return self.positions is None and self.matrix[2, 0] == 0 and self.matrix[2, 1] == 0
+
     cdef void run(self, Py_ssize_t r, Py_ssize_t c, int count, double *x, double *y) noexcept nogil:
         """The positions of `count` pixels of row `r` of the output window, from its column `c` on."""
         cdef const double *m
@@ -119,8 +117,9 @@ cdef class Places:
             for k in range(count):
                 w = m[6] * (first + k) + w_row
                 # On and beyond the line of denominator 0 there is nothing to see.
-                x[k] = x[k] / w if w > 0 else NAN
-                y[k] = y[k] / w if w > 0 else NAN
+                w = 1 / w if w > 0 else NAN
+                x[k] *= w
+                y[k] *= w
 
 
 cdef void cells(const double *x, int count, Py_ssize_t size, Py_ssize_t origin, int *first, real *fraction,
@@ -137,7 +136,21 @@ cdef void cells(const double *x, int count, Py_ssize_t size, Py_ssize_t origin, 
         i = <int>place
         i = i if i < last else last
         fraction[k] = <real>(place - i)
-        first[k] = i - before
+        # What is not inside may lie anywhere, nowhere (NaN) too, but is read in the window.
+        first[k] = i - before if within[k] else 0
+
+
+cdef bint all_between(const double *x, int count, Py_ssize_t size) noexcept nogil:
+    """Whether positions on a straight line all lie between two pixels of an axis: their ends tell."""
+    return min(x[0], x[count - 1]) >= 0 and max(x[0], x[count - 1]) < size - 1
+
+
+cdef void cells_between(const double *x, int count, Py_ssize_t origin, int *first, real *fraction) noexcept nogil:
+    """What `cells` does, where all positions lie between two pixels."""
+    cdef int k, before = <int>origin
+    for k in range(count):
+        fraction[k] = <real>(x[k] - <int>x[k])
+        first[k] = <int>x[k] - before
 
 
 cdef inline void scatter(const real *values, const int *within, real fill, int count, real *out,
@@ -228,36 +241,38 @@ cdef void mix_cubic(const real *image, Py_ssize_t stride, const int *column, con
         values[k] = (sums[4 * k] + sums[4 * k + 1]) + (sums[4 * k + 2] + sums[4 * k + 3])
 
 
-cdef void sinc_weights(const real *fraction, int count, real *weights) noexcept nogil:
-    """Lanczos' weights sinc(d) sinc(d / 3) of the six taps around each fraction, of sum 1, and two of 0."""
-    cdef double turned_sine[3]
-    cdef double turned_cosine[3]
-    cdef double t, square, sine, cosine, s, triple, d, w, total
+cdef void sinc_weights(const real *fraction, int count, real *weights, real *total) noexcept nogil:
+    """Lanczos' weights sinc(d) sinc(d / 3) of the six taps around each fraction and two of 0, and their sums.
+
+    All of them lack the factor 3 / pi^2, which the sums take back.
+    """
+    cdef double sine[RUN]
+    cdef double cosine[RUN]
+    cdef double t, q, s, c, d, square, w, by_sine, by_cosine
     cdef int i, k
-    # sin(pi d) changes its sign from tap to tap, and sin(pi d / 3) turns by 60 degrees: every third is alike.
-    turned_sine[0], turned_sine[1], turned_sine[2] = -0.5, -0.5, 1
-    turned_cosine[0], turned_cosine[1], turned_cosine[2] = ROOT_3_HALVES, -ROOT_3_HALVES, 0
     for k in range(count):
         # The series of sine and cosine about the middle of [0, 1], exact up to rounding, turned to its start.
         t = (fraction[k] - 0.5) * (PI / 3)
-        square = t * t
-        s = t * (1 - square / 6 * (1 - square / 20 * (1 - square / 42 * (1 - square / 72 * (
-            1 - square / 110 * (1 - square / 156))))))
-        cosine = 1 - square / 2 * (1 - square / 12 * (1 - square / 30 * (1 - square / 56 * (
-            1 - square / 90 * (1 - square / 132 * (1 - square / 182))))))
-        sine = s * ROOT_3_HALVES + cosine * 0.5
-        cosine = cosine * ROOT_3_HALVES - s * 0.5
-        triple = sine * (3 - 4 * sine * sine)  # sin(pi t) of sin(pi t / 3)
-        total = 0
-        for i in range(6):
+        q = t * t
+        s = t * (1 - q * (1. / 6) * (1 - q * (1. / 20) * (1 - q * (1. / 42) * (1 - q * (1. / 72) * (
+            1 - q * (1. / 110) * (1 - q * (1. / 156)))))))
+        c = 1 - q * (1. / 2) * (1 - q * (1. / 12) * (1 - q * (1. / 30) * (1 - q * (1. / 56) * (
+            1 - q * (1. / 90) * (1 - q * (1. / 132) * (1 - q * (1. / 182)))))))
+        sine[k] = s * ROOT_3_HALVES + c * 0.5  # sin(pi t / 3)
+        cosine[k] = c * ROOT_3_HALVES - s * 0.5
+        total[k] = 0
+    for i in range(8):
+        # sin(pi d) changes its sign from tap to tap, and sin(pi d / 3) turns by 60 degrees: every third is alike.
+        by_sine = 0 if i >= 6 else 1 if i % 3 == 2 else -0.5
+        by_cosine = 0 if i >= 6 or i % 3 == 2 else ROOT_3_HALVES if i % 3 == 0 else -ROOT_3_HALVES
+        for k in range(count):
+            s = sine[k]
             d = fraction[k] - (i - 2)
-            w = triple * (sine * turned_sine[i % 3] + cosine * turned_cosine[i % 3]) / (d * d if d * d > 1e-12 else 1)
+            square = d * d if d * d > 1e-12 else 1
+            w = s * (3 - 4 * s * s) * (s * by_sine + cosine[k] * by_cosine) / square  # s (3 - 4 s^2) is sin(pi t)
             w = w if d * d > 1e-12 else PI * PI / 3  # the limit
+            total[k] += <real>w
             weights[8 * k + i] = <real>w
-            total += w
-        for i in range(6):
-            weights[8 * k + i] = <real>(weights[8 * k + i] / total)
-        weights[8 * k + 6] = weights[8 * k + 7] = 0
 
 
 cdef void mix_sinc(const real *image, Py_ssize_t stride, const int *column, const int *row, const real *u,
@@ -265,38 +280,49 @@ cdef void mix_sinc(const real *image, Py_ssize_t stride, const int *column, cons
     """Lanczos' interpolation at `count` places; `image` points to the first tap of the first pixel."""
     cdef real across[8 * RUN]
     cdef real down[8 * RUN]
-    cdef real sums[8]
+    cdef real sums[8 * RUN]
+    cdef real across_total[RUN]
+    cdef real down_total[RUN]
     cdef const real *line
-    cdef int i, j, k
-    sinc_weights(u, count, across)
-    sinc_weights(v, count, down)
+    cdef const real *w
+    cdef int k
+    sinc_weights(u, count, across, across_total)
+    sinc_weights(v, count, down, down_total)
     for k in range(count):
         line = image + row[k] * stride + column[k]
-        for i in range(8):
-            sums[i] = 0
-        for j in range(6):
-            for i in range(8):
-                sums[i] += down[8 * k + j] * line[i]
-            line += stride
-        values[k] = 0
-        for i in range(8):
-            values[k] += across[8 * k + i] * sums[i]
+        w = down + 8 * k
+        if real is float:
+            (<float_8 *>sums)[k] = (<const float_8 *>across)[k] * (
+                w[0] * (<const float_8 *>line)[0] + w[1] * (<const float_8 *>(line + stride))[0]
+                + w[2] * (<const float_8 *>(line + 2 * stride))[0] + w[3] * (<const float_8 *>(line + 3 * stride))[0]
+                + w[4] * (<const float_8 *>(line + 4 * stride))[0] + w[5] * (<const float_8 *>(line + 5 * stride))[0])
+        else:
+            (<double_8 *>sums)[k] = (<const double_8 *>across)[k] * (
+                w[0] * (<const double_8 *>line)[0] + w[1] * (<const double_8 *>(line + stride))[0]
+                + w[2] * (<const double_8 *>(line + 2 * stride))[0] + w[3] * (<const double_8 *>(line + 3 * stride))[0]
+                + w[4] * (<const double_8 *>(line + 4 * stride))[0] + w[5] * (<const double_8 *>(line + 5 * stride))[0])
+    for k in range(count):
+        values[k] = (
+            (sums[8 * k] + sums[8 * k + 1]) + (sums[8 * k + 2] + sums[8 * k + 3])
+            + (sums[8 * k + 4] + sums[8 * k + 5])) / (across_total[k] * down_total[k])
 
 
 def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:, :] out):
     """Interpolation between 2 (linear), 4 (cubic spline) or 6 (Lanczos) pixels of each axis; `fill` outside.
 
-    Rows of the image window are contiguous. For the spline they are its coefficients. The window holds what the taps of
-    every position inside reach, which for Lanczos are 8, two of them with weight 0.
+    Rows of the image window are contiguous. For the spline they are its coefficients. The window holds what the taps
+    of every position inside reach, which for Lanczos are 8, two of them with weight 0.
     """
     cdef Py_ssize_t r, run, c, before = taps // 2 - 1, step = out.strides[1] // <Py_ssize_t>sizeof(real)
     cdef Py_ssize_t stride = image.strides[0] // <Py_ssize_t>sizeof(real)
     cdef int k, count
+    cdef bint straight = places.straight(), between
     cdef double x[RUN]
     cdef double y[RUN]
     cdef real u[RUN]
     cdef real v[RUN]
-    cdef real values[RUN]
+    cdef real buffer[RUN]
+    cdef real *values
     cdef int column[RUN]
     cdef int row[RUN]
     cdef int within[RUN]
@@ -306,29 +332,68 @@ def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:
                 c = run * RUN
                 count = <int>smaller(RUN, out.shape[1] - c)
                 places.run(r, c, count, x, y)
+                between = straight and all_between(x, count, places.width) and all_between(y, count, places.height)
                 for k in range(count):
                     within[k] = 1
-                cells(x, count, places.width, places.left + before, column, u, within)
-                cells(y, count, places.height, places.top + before, row, v, within)
+                if between:
+                    cells_between(x, count, places.left + before, column, u)
+                    cells_between(y, count, places.top + before, row, v)
+                else:
+                    cells(x, count, places.width, places.left + before, column, u, within)
+                    cells(y, count, places.height, places.top + before, row, v, within)
+                # A row of the output that needs neither fill nor gaps is written at once.
+                values = &out[r, c] if between and step == 1 else buffer
                 if taps == 2:
                     mix_linear(&image[0, 0], stride, column, row, u, v, count, values)
                 elif taps == 4:
                     mix_cubic(&image[0, 0], stride, column, row, u, v, count, values)
                 else:
                     mix_sinc(&image[0, 0], stride, column, row, u, v, count, values)
-                scatter(values, within, fill, count, &out[r, c], step)
+                if values == buffer:
+                    scatter(values, within, fill, count, &out[r, c], step)
 
 
-def take_missing(real[:, :] values):
-    """Replace what is not finite by 0; returns how many values were."""
-    cdef Py_ssize_t r, c, missing = 0
-    cdef bint finite
+cdef Py_ssize_t count_missing(const real *row, Py_ssize_t width) noexcept nogil:
+    cdef Py_ssize_t c, missing = 0
+    for c in range(width):
+        missing += not row[c] - row[c] == 0
+    return missing
+
+
+def fill_missing(real[:, ::1] values, Py_ssize_t before, Py_ssize_t after):
+    """Replace what is not finite by a value that stands beside it; returns how many values were.
+
+    The first `before` and last `after` rows and columns are left alone. In a row the last value before a gap fills it,
+    or the first one behind it; a row without any is like the one above it, or the first below that has some.
+    """
+    cdef Py_ssize_t r, c, count, missing = 0, filled = -1
+    cdef Py_ssize_t height = values.shape[0] - before - after, width = values.shape[1] - before - after
+    cdef real *row
+    cdef real beside
     with nogil:
-        for r in range(values.shape[0]):
-            for c in range(values.shape[1]):
-                finite = values[r, c] - values[r, c] == 0
-                missing += not finite
-                values[r, c] = values[r, c] if finite else 0
+        for r in range(before, before + height):
+            row = &values[r, before]
+            count = count_missing(row, width)
+            missing += count
+            if count == width:
+                if filled >= 0:
+                    memcpy(row, &values[filled, before], width * sizeof(real))
+                continue
+            if count:
+                c = 0
+                while not row[c] - row[c] == 0:
+                    c += 1
+                beside = row[c]
+                for c in range(width):
+                    beside = row[c] if row[c] - row[c] == 0 else beside
+                    row[c] = beside
+            if filled < 0:
+                for c in range(before, r):
+                    memcpy(&values[c, before], row, width * sizeof(real))
+            filled = r
+        if filled < 0:
+            for r in range(before, before + height):
+                memset(&values[r, before], 0, width * sizeof(real))
     return missing
 
 
@@ -351,7 +416,7 @@ def round_into(const real[:, ::1] values, object out):
 
 
 def mirror_border(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after):
-    """Fill the `before` first and `after` last rows and columns with the others, mirrored at their outermost centres."""
+    """Fill the `before` first and `after` last rows and columns with the others, mirrored at the outermost centres."""
     with nogil:
         mirror(window, before, after)
 
@@ -371,45 +436,36 @@ cdef void mirror(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after) noexc
             memcpy(&window[before + i, 0], &window[before + mirrored(i, height), 0], window.shape[1] * sizeof(real))
 
 
-cdef void filter_rows(real *first, Py_ssize_t height, Py_ssize_t width, Py_ssize_t stride, real *scratch,
-                      const vector *_) noexcept nogil:
-    """Replace rows by their spline coefficients: a sum over both sides, in which pole^k is below rounding from `reach`.
+cdef void filter_row(const real *source, Py_ssize_t width, real *one, real *other, real *out) noexcept nogil:
+    """Write the spline coefficients of a row, which goes on mirrored.
 
-    Along a row the recursion would go from value to value; this sum goes from vector to vector.
+    The inverse of the B-spline is a sum over pole^k to one side, and then to the other. Along a row, the recursion that
+    computes it would go from value to value. Doubling goes from vector to vector: sums of 2, 4, 8 ... terms are made of
+    two that are half as long. `one` and `other` have room for the row and its continuation.
     """
-    cdef Py_ssize_t r, block, x, i, k, reach = REACH_FLOAT if real is float else REACH_DOUBLE
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
-    cdef real weights[REACH_DOUBLE + 1]
-    cdef real *line = scratch + reach
-    cdef real *goal = scratch + width + 2 * reach + BLOCK * lanes
-    cdef real *row
-    cdef const vector *left
-    cdef const vector *right
-    cdef vector t0, t1, t2, t3
-    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
-        weights[0] = <real>1.7320508075688772935  # sqrt(3), of the two-sided filter sqrt(3) pole^|k|
-        for k in range(1, reach + 1):
-            weights[k] = <real>POLE * weights[k - 1]
-        for r in range(height):
-            row = first + r * stride
-            memcpy(line, row, width * sizeof(real))
-            for i in range(1, reach + 1):
-                line[-i] = row[mirrored(-i, width)]
-                line[width - 1 + i] = row[mirrored(width - 1 + i, width)]
-            for block in range((width + BLOCK * lanes - 1) // (BLOCK * lanes)):
-                x = block * BLOCK * lanes
-                left = <const vector *>(line + x)
-                t0, t1 = weights[0] * left[0], weights[0] * left[1]
-                t2, t3 = weights[0] * left[2], weights[0] * left[3]
-                for k in range(1, reach + 1):
-                    left, right = <const vector *>(line + x - k), <const vector *>(line + x + k)
-                    t0 += weights[k] * (left[0] + right[0])
-                    t1 += weights[k] * (left[1] + right[1])
-                    t2 += weights[k] * (left[2] + right[2])
-                    t3 += weights[k] * (left[3] + right[3])
-                (<vector *>(goal + x))[0], (<vector *>(goal + x))[1] = t0, t1
-                (<vector *>(goal + x))[2], (<vector *>(goal + x))[3] = t2, t3
-            memcpy(row, goal, width * sizeof(real))
+    cdef Py_ssize_t reach = REACH_FLOAT if real is float else REACH_DOUBLE
+    cdef Py_ssize_t i, step, length = width + 2 * reach
+    cdef real power = <real>POLE
+    memcpy(one + reach, source, width * sizeof(real))
+    for i in range(reach):
+        one[i] = one[reach + mirrored(i - reach, width)]
+        one[reach + width + i] = one[reach + mirrored(width + i, width)]
+    step = 1
+    while step < reach:
+        # From left to right, what lies before the beginning is not needed; it is halfway rubbish.
+        for i in range(length - step):
+            other[i + step] = one[i + step] + power * one[i]
+        for i in range(step):
+            other[i] = one[i]
+        # From right to left.
+        for i in range(length - step):
+            one[i] = other[i] + power * other[i + step]
+        for i in range(length - step, length):
+            one[i] = other[i]
+        power *= power
+        step *= 2
+    for i in range(width):
+        out[i] = <real>(-6 * POLE) * one[reach + i]
 
 
 cdef void filter_columns(real *first, Py_ssize_t height, Py_ssize_t width, Py_ssize_t stride) noexcept nogil:
@@ -450,29 +506,28 @@ cdef void filter_columns(real *first, Py_ssize_t height, Py_ssize_t width, Py_ss
             row[c] = pole * (row[c + stride] - row[c])
 
 
-def spline_coefficients(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after):
-    """Replace a plane by its cubic B-spline coefficients, mirrored at its borders.
+def spline_coefficients(const real[:, :] image, real[:, ::1] window, Py_ssize_t before, Py_ssize_t after):
+    """Write the cubic B-spline coefficients of a plane, mirrored at its borders; returns how many values are missing.
 
-    The plane leaves `before` rows and columns of the window before it and `after` behind it, which get the coefficients
-    there.
+    They leave `before` rows and columns of the window before them and `after` behind them, which get the coefficients
+    that lie there. Where values are missing, which are not finite, there are no coefficients: nothing is written then.
+    Rows of the image are contiguous; it may lie in the window.
     """
-    cdef Py_ssize_t height = window.shape[0] - before - after, width = window.shape[1] - before - after
-    cdef size_t values = 2 * (width + 2 * REACH_DOUBLE + BLOCK * VECTOR_BYTES)
-    cdef real *first = &window[before, before]
-    cdef real *scratch = <real *>malloc(values * sizeof(real))
+    cdef Py_ssize_t r, height = image.shape[0], width = image.shape[1], missing = 0
+    cdef Py_ssize_t length = width + 2 * REACH_DOUBLE
+    cdef real *scratch = <real *>malloc(2 * length * sizeof(real))
     if scratch == NULL:
         raise MemoryError
     with nogil:
-        # Blocks of vectors read and write a little more than a row.
-        memset(scratch, 0, values * sizeof(real))
-        if width > 1:
-            if real is float:
-                filter_rows(first, height, width, window.shape[1], scratch, <const float_vector *>NULL)
-            else:
-                filter_rows(first, height, width, window.shape[1], scratch, <const double_vector *>NULL)
+        for r in range(height):
+            missing += count_missing(&image[r, 0], width)
+        if not missing:
+            for r in range(height):
+                filter_row(&image[r, 0], width, scratch, scratch + length, &window[before + r, before])
+            filter_columns(&window[before, before], height, width, window.shape[1])
+            mirror(window, before, after)
         free(scratch)
-        filter_columns(first, height, width, window.shape[1])
-        mirror(window, before, after)
+    return missing
 
 
 def displace(const real[:, :, ::1] field, const double[:, :, ::1] points, double[:, :, ::1] out):
@@ -490,6 +545,32 @@ def displace(const real[:, :, ::1] field, const double[:, :, ::1] points, double
                     top = (1 - x) * field[y0, x0, i] + x * field[y0, x1, i]
                     bottom = (1 - x) * field[y1, x0, i] + x * field[y1, x1, i]
                     out[i, r, c] = points[i, r, c] + ((1 - y) * top + y * bottom)
+
+
+def extent(const double[:, :, ::1] positions):
+    """The least and the largest x, and the same of y, of the positions that are numbers; (inf, -inf) if none is."""
+    cdef double low[8]
+    cdef double high[8]
+    cdef Py_ssize_t i, k, step, count = positions.shape[1] * positions.shape[2]
+    cdef const double *x
+    found = []
+    for i in range(2):
+        with nogil:
+            x = &positions[i, 0, 0]
+            for k in range(8):
+                low[k], high[k] = INFINITY, -INFINITY
+            for step in range(count // 8):
+                for k in range(8):
+                    low[k] = x[8 * step + k] if x[8 * step + k] < low[k] else low[k]
+                    high[k] = x[8 * step + k] if x[8 * step + k] > high[k] else high[k]
+            for k in range(count // 8 * 8, count):
+                low[0] = x[k] if x[k] < low[0] else low[0]
+                high[0] = x[k] if x[k] > high[0] else high[0]
+            for k in range(1, 8):
+                low[0] = min(low[0], low[k])
+                high[0] = max(high[0], high[k])
+        found += [low[0], high[0]]
+    return tuple(found)
 
 
 def displace_pixels(const real[:, :, ::1] field, Py_ssize_t row, Py_ssize_t column, double[:, :, ::1] out):

@@ -59,13 +59,11 @@ def rounded_to(values: Array, dtype: npt.DTypeLike) -> Array:
     if dtype.kind not in "iu":
         with np.errstate(over="ignore"):
             return values.astype(dtype)
-    info = np.iinfo(dtype)
-    whole = np.rint(values.astype(np.float64, copy=False))
-    # The limits of 64-bit integers are no float64 values: clip by comparison, not by conversion.
-    high, low = whole >= float(info.max), whole <= float(info.min)
-    inside = np.where(high | low | np.isnan(whole), 0.0, whole).astype(dtype)
-    inside[high], inside[low] = info.max, info.min
-    return inside
+    out = empty(values.shape, dtype)
+    if values.dtype not in (np.float32, np.float64):
+        values = values.astype(np.float64)
+    _ext.round_into(values.reshape(1, -1), out.reshape(1, -1))
+    return out
 
 
 def saturation(values: Array, target: np.dtype[Any]) -> int:

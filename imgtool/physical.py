@@ -51,7 +51,7 @@ def register(
     threads : int, optional
         Default: every processor.
     **options
-        As for `imgtool.register`, but for channels.
+        As for `imgtool.register`, but for channels and the model "bspline".
 
     Returns
     -------
@@ -74,6 +74,8 @@ def register(
     array([[10., 30.]])
     """
     threads = thread_count(threads)
+    if options.get("model") == "bspline":
+        raise ImgtoolError("pixel sizes are for models that are matrices; bspline works on pixels, without spacing")
     images = [_masked(fixed, fixed_mask, "fixed"), _masked(moving, moving_mask, "moving")]
     spacings = [_checked(fixed_spacing), _checked(moving_spacing)]
     side = max(map(min, spacings))

@@ -6,13 +6,13 @@ from dataclasses import dataclass
 import numpy as np
 import numpy.typing as npt
 
-from . import metrics
+from . import _ffd, metrics
 from ._check import Array, as_array, thread_count
 from ._objective import Frame, Objective
 from ._optimise import maximise
 from ._pyramid import halved
 from .errors import ImgtoolError
-from .transforms import MODELS, MatrixTransform, warp
+from .transforms import MODELS, BSplineTransform, MatrixTransform, warp
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 BINS = 64
@@ -32,7 +32,7 @@ _LAST_STEP_FULL_SIZE = 0.002
 # that fit from the beginning come back unchanged.
 _SAME_PLACE = 0.1
 
-REGISTERED_MODELS = ("auto", *MODELS)
+REGISTERED_MODELS = ("auto", *MODELS, "bspline")
 SEARCHES = ("auto", "none", "shift", "rotation", "full")
 BACKGROUNDS = ("auto", "none")
 
@@ -47,7 +47,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class Registration:
     """The result of `register`."""
 
-    transform: MatrixTransform  # fixed to moving pixel coordinates
+    transform: MatrixTransform | BSplineTransform  # fixed to moving pixel coordinates
     warped: Array  # moving on the grid of fixed, of moving's dtype and channels; 0 where moving does not reach
     nmi_before: float  # at full size where the search began: image centre on image centre, no rotation
     nmi_after: float  # at full size with the transform
@@ -73,6 +73,7 @@ def register(
     search: str = "auto",
     background: str = "auto",
     initial: MatrixTransform | None = None,
+    grid_spacing: float | None = None,
     bins: int = BINS,
     fixed_mask: npt.ArrayLike | None = None,
     moving_mask: npt.ArrayLike | None = None,
@@ -90,14 +91,18 @@ def register(
     ----------
     fixed, moving : array_like of real numbers, (height, width) or (height, width, channels)
         Their sizes and dtypes may differ. NaN and infinite pixels do not count.
-    model : {"auto", "translation", "rigid", "similarity", "affine"}
-        What the transform may do; "auto" chooses by evidence.
+    model : {"auto", "translation", "rigid", "similarity", "affine", "bspline"}
+        What the transform may do; "auto" chooses a matrix by evidence. "bspline" is an affine transform refined by a
+        free-form deformation, which folds nowhere: its Jacobian determinant is positive at every pixel and between
+        them.
     search : {"auto", "none", "shift", "rotation", "full"}
         How far to look for a start before the climb.
     background : {"auto", "none"}
         Whether a frame that does not move with the content is looked for and set aside.
     initial : MatrixTransform, optional
         Where the climb begins, instead of a search.
+    grid_spacing : float, optional
+        Distance of the control points of "bspline" in pixels of `fixed`, 1 or more. Default: 16.
     bins : int, 4 to 256
         Histogram bins per image.
     fixed_mask, moving_mask : array_like, (height, width), optional
@@ -136,19 +141,27 @@ def register(
     ):
         if value not in known:
             raise ImgtoolError(f"{name} {value!r} is unknown; use {', '.join(known)}")
-    model = "affine" if model == "auto" else model
+    if grid_spacing is not None and model != "bspline":
+        raise ImgtoolError(f"grid_spacing is for model='bspline' only; the model is {model!r}")
+    spacing = _ffd.checked_spacing(grid_spacing)
+    climbed = "affine" if model in ("auto", "bspline") else model
     units = [
         _unit_plane(image, name, mask, channel_axis, threads)
         for image, name, mask in ((fixed, "fixed", fixed_mask), (moving, "moving", moving_mask))
     ]
     frame = Frame.of(units[0].shape, units[1].shape)
     start = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
-    matrix, steps = _search(units[0], units[1], model, bins, frame, start, threads)
+    matrix, steps = _search(units[0], units[1], climbed, bins, frame, start, threads)
     judge = _Level(units[0], units[1], 1, bins, frame, False, threads)
     nmi_before, nmi_after = judge.nmi(start), judge.nmi(matrix)
     if nmi_after < nmi_before and frame.distance(matrix, start) < _SAME_PLACE:
         matrix, nmi_after = start, nmi_before
-    transform = MatrixTransform(matrix, model, units[0].shape, units[1].shape)
+    start_transform = MatrixTransform(matrix, climbed, units[0].shape, units[1].shape)
+    transform: MatrixTransform | BSplineTransform = start_transform
+    if model == "bspline":
+        del judge  # and its planes
+        transform, nmi_after, more = _ffd.fit_spline(units[0], units[1], start_transform, spacing, bins, threads)
+        steps += more
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None
     has_alpha = axis is not None and image.shape[-1] in (2, 4)

@@ -96,6 +96,8 @@ def align(
     """
     if len(planes) < 2:
         raise ImgtoolError(f"a series needs two pages or more, not {len(planes)}")
+    if model == "bspline":
+        raise ImgtoolError("a series is aligned by matrices; bspline is a model of imgtool.register")
     work = _Series(planes, model, {**options, "threads": thread_count(threads)})
     if reference == "previous":
         yield from work.chained()
@@ -146,8 +148,8 @@ class _Series:
         except ImgtoolError:
             return chained
         allowed = max(1.0, _DRIFT_PER_STEP * chained.page)
-        if direct.confident and _apart(direct.transform, chained.transform) <= allowed:
-            return replace(chained, transform=direct.transform, overlap=direct.overlap)
+        if direct.confident and _apart(_matrix(direct), chained.transform) <= allowed:
+            return replace(chained, transform=_matrix(direct), overlap=direct.overlap)
         return chained
 
     def on_mean(self) -> Iterator[Aligned]:
@@ -168,10 +170,12 @@ class _Series:
             found = self._registered(fixed, moving, search="none", initial=start)
             if not found.confident and self.options.get("search") != "none":
                 wider = self._registered(fixed, moving)
-                found = wider if wider.nmi_after > found.nmi_after else found
+                found = max(found, wider, key=lambda result: (result.confident, result.nmi_after))
         except ImgtoolError as error:
             return Aligned(page, start, None, 0.0, 0.0, False, str(error))
-        return Aligned(page, found.transform, found.nmi_after, found.overlap, found.confidence, found.confident)
+        if not found.improved:  # the start was better
+            return Aligned(page, start, found.nmi_before, found.overlap, found.confidence, found.confident)
+        return Aligned(page, _matrix(found), found.nmi_after, found.overlap, found.confidence, found.confident)
 
     def _registered(self, fixed: Array, moving: Array, **how: Any) -> Registration:
         return register(fixed, moving, model=self.model, **{**self.options, **how})
@@ -206,6 +210,11 @@ def _standing_still(page: int, fixed: Array, moving: Array) -> Aligned:
     matrix[:2, 2] = (np.array(moving.shape[1::-1]) - fixed.shape[1::-1]) / 2
     transform = MatrixTransform(matrix, "translation", _size(fixed), _size(moving))
     return Aligned(page, transform, None, 1.0, 1.0, True)
+
+
+def _matrix(found: Registration) -> MatrixTransform:
+    assert isinstance(found.transform, MatrixTransform)  # `align` refuses models that are none
+    return found.transform
 
 
 def _size(plane: Array) -> tuple[int, int]:

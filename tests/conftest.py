@@ -10,8 +10,13 @@ from hypothesis import settings
 from imgtool import _ext, filters
 
 # No deadlines: machines are shared. CI tries the same examples every time, so that red always means that the change is
-# at fault; at home new ones are looked for.
-settings.register_profile("imgtool", deadline=None, derandomize="CI" in os.environ)
+# at fault; at home new ones are looked for, and `just fuzz` looks for many.
+settings.register_profile(
+    "imgtool",
+    deadline=None,
+    derandomize="CI" in os.environ,
+    max_examples=int(os.environ.get("IMGTOOL_EXAMPLES", "100")),
+)
 settings.load_profile("imgtool")
 
 

@@ -77,6 +77,11 @@ def test_masks_count_on_the_common_grid():
     assert_allclose(found.transform([[20, 20]])[0, 0], 17, atol=0.2)
 
 
+def test_a_deformation_knows_pixels_only():
+    with pytest.raises(ImgtoolError, match="pixel sizes are for models that are matrices"):
+        physical.register(np.eye(64), np.eye(64), (1, 1), (1, 2), model="bspline")
+
+
 @pytest.mark.parametrize(
     ("spacing", "said"),
     [

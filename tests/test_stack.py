@@ -61,6 +61,32 @@ def test_a_chain_holds_where_the_first_page_has_nothing_in_common(monkeypatch):
     assert_allclose(shifts(align(planes, reference="previous", model="translation")), DRIFT, atol=0.3)
 
 
+def test_a_page_that_only_a_wide_search_finds_is_found(monkeypatch):
+    asked = []
+
+    def nearsighted(fixed, moving, **options):
+        asked.append(options.get("search", "auto"))
+        found = register(fixed, moving, **options)
+        return stack.replace(found, confident=asked[-1] != "none")
+
+    monkeypatch.setattr(stack, "register", nearsighted)
+    found = list(align(noisy()[:3], model="translation"))
+    assert asked == ["none", "auto"] * 2
+    assert all(f.confident for f in found)
+    asked.clear()
+    list(align(noisy()[:3], model="translation", search="none"))
+    assert asked == ["none"] * 2
+
+
+def test_where_the_climb_makes_it_worse_the_start_stays(monkeypatch):
+    def falling(fixed, moving, **options):
+        found = register(fixed, moving, **options)
+        return stack.replace(found, nmi_after=found.nmi_before - 0.1)
+
+    monkeypatch.setattr(stack, "register", falling)
+    assert_allclose(shifts(align(noisy()[:3], model="translation")), 0)
+
+
 def test_a_page_without_content_moves_as_its_neighbour_does():
     planes = noisy()
     planes[3] = np.full((64, 60), 7.0)
@@ -110,6 +136,11 @@ def test_threads_change_no_bit():
 def test_what_is_no_series_is_refused(planes, reference, said):
     with pytest.raises(ImgtoolError, match=said):
         list(align([page(shift) for shift in planes], reference=reference))
+
+
+def test_a_series_is_not_deformed():
+    with pytest.raises(ImgtoolError, match="a series is aligned by matrices"):
+        list(align(noisy()[:2], model="bspline"))
 
 
 def test_transforms_of_a_series_survive_json():

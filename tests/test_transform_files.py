@@ -12,7 +12,7 @@ import pytest
 
 from imgtool import ImgtoolError, io
 from imgtool.io.transforms import read_transform, write_transform
-from imgtool.transforms import Composite, DisplacementField, MatrixTransform, Transform
+from imgtool.transforms import BSplineTransform, Composite, DisplacementField, MatrixTransform, Transform
 from imgtool.transforms.itk import Geometry, from_itk, to_itk
 
 POINTS = np.array([[10.0, 20.0], [0.0, 0.0], [75.5, 31.25]])
@@ -54,6 +54,19 @@ def test_itk_transforms_take_points_where_itk_takes_them(entries, model, expecte
     np.testing.assert_allclose(transform([[10, 20]]), [expected], atol=1e-12)
 
 
+def test_a_spline_of_itk_takes_points_where_itk_takes_them():
+    grid = np.arange(56.0).reshape(7, 8)
+    coefficients = np.concatenate([np.sin(grid).ravel(), np.cos(grid).ravel()])
+    parameters, fixed = " ".join(map(repr, coefficients.tolist())), "8 7 -20.675 -15.6875 20.05 15.0625 1 0 0 1"
+    spline = from_itk(itk_text(("BSplineTransform_double_2_2", parameters, fixed)))
+    expected = [
+        (9.677060875215789, 20.384703987118186),
+        (0.16812688966157854, -0.4951670978737625),
+        (75.16124348022906, 30.856376209175984),
+    ]
+    np.testing.assert_allclose(spline(POINTS), expected, atol=1e-12)
+
+
 def rigid(angle=0.3):
     cos, sin = np.cos(angle), np.sin(angle)
     return MatrixTransform([[cos, -sin, 4.25], [sin, cos, -3.5], [0, 0, 1]], "rigid", (60, 100), (50, 90))
@@ -70,6 +83,7 @@ def transforms_of_every_kind(rng):
         "projective": MatrixTransform([[0.9, -0.3, 4], [0.35, 1, -3], [1e-3, -2e-3, 1]], "projective", *sizes),
         "displacement": DisplacementField(rng.standard_normal((60, 100, 2)), (50, 90)),
         "float32": DisplacementField(rng.standard_normal((60, 100, 2)).astype(np.float32), (50, 90), 0.03),
+        "bspline": BSplineTransform(rng.standard_normal((2, 7, 8)), (20, 21.5), (-0.5, -1.25), similar, *sizes),
         "composite": Composite((rigid(), DisplacementField(rng.standard_normal((50, 90, 2)), (50, 90)))),
     }
 
@@ -89,8 +103,8 @@ def test_every_transform_survives_json_to_the_last_bit(tmp_path, kind):
     np.testing.assert_array_equal(after(POINTS), before(POINTS))
 
 
-@pytest.mark.parametrize("kind", ["translation", "rigid", "similarity", "affine"])
-def test_matrices_survive_itk_text_with_their_model_and_sizes(tmp_path, kind):
+@pytest.mark.parametrize("kind", ["translation", "rigid", "similarity", "affine", "bspline"])
+def test_transforms_survive_itk_text_with_their_model_and_sizes(tmp_path, kind):
     before = transforms_of_every_kind(np.random.default_rng(1))[kind]
     write_transform(tmp_path / "t.tfm", before)
     after = read_transform(tmp_path / "t.tfm")
@@ -127,6 +141,11 @@ def test_spacing_and_origin_are_those_of_the_images_in_itk():
         (itk_text(("AffineTransform_double_2_2", "1 0 0 1 a 2", CENTRE)), "not all numbers"),
         (itk_text(("AffineTransform_double_2_2", "1 0 0 1 nan 2", CENTRE)), "not all finite"),
         (itk_text(("AffineTransform_double_2_2", "1 1 1 1 0 2", CENTRE)), "singular"),
+        (itk_text(("BSplineTransform_double_3_3", "1 2", "")), "no transform of the plane"),
+        (itk_text(("BSplineTransform_double_2_2", "1 2", "4 4 0 0 1 1 1 0 0 1")), "gives 10 and 2"),
+        (itk_text(("BSplineTransform_double_2_2", "0 " * 32, "4 4 0 0 1 1 0 1 1 0")), "turned against the axes"),
+        (itk_text(("BSplineTransform_double_2_2", "0 " * 18, "3 3 0 0 1 1 1 0 0 1")), "4 rows and columns"),
+        (itk_text(("BSplineTransform_double_2_2", "0 " * 32, "4 4 0 0 0 1 1 0 0 1")), "spacing must be more than 0"),
         (itk_text(TRANSLATION) + "Something: else\n", "no parameter: 'Something'"),
         (itk_text(TRANSLATION).replace("#Transform 0", "# imgtool {}"), "is damaged"),
     ],
@@ -316,7 +335,7 @@ class TestAgainstSimpleITK:
     def sitk(self):
         return pytest.importorskip("SimpleITK", reason="compares with SimpleITK where it is installed")
 
-    @pytest.mark.parametrize("kind", ["translation", "rigid", "similarity", "affine"])
+    @pytest.mark.parametrize("kind", ["translation", "rigid", "similarity", "affine", "bspline"])
     def test_itk_reads_what_imgtool_writes(self, sitk, tmp_path, kind):
         transform = transforms_of_every_kind(np.random.default_rng(1))[kind]
         write_transform(tmp_path / "t.tfm", transform)
@@ -333,6 +352,17 @@ class TestAgainstSimpleITK:
         sitk.WriteTransform(composite, str(tmp_path / "t.tfm"))
         expected = [composite.TransformPoint(point) for point in POINTS.tolist()]
         np.testing.assert_allclose(read_transform(tmp_path / "t.tfm")(POINTS), expected, atol=1e-10)
+
+    def test_splines_go_both_ways(self, sitk, tmp_path):
+        theirs = sitk.BSplineTransformInitializer(sitk.Image(100, 60, sitk.sitkFloat32), (5, 4))
+        theirs.SetParameters(np.random.default_rng(0).standard_normal(len(theirs.GetParameters())).tolist())
+        sitk.WriteTransform(theirs, str(tmp_path / "t.tfm"))
+        ours = read_transform(tmp_path / "t.tfm")
+        expected = [theirs.TransformPoint(point) for point in POINTS.tolist()]
+        np.testing.assert_allclose(ours(POINTS), expected, atol=1e-10)
+        write_transform(tmp_path / "back.tfm", ours)
+        back = sitk.ReadTransform(str(tmp_path / "back.tfm"))
+        np.testing.assert_allclose([back.TransformPoint(p) for p in POINTS.tolist()], expected, atol=1e-10)
 
     def test_fields_go_both_ways_through_nifti(self, sitk, tmp_path):
         field = np.random.default_rng(5).standard_normal((12, 15, 2))

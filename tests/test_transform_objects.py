@@ -8,6 +8,7 @@ from hypothesis import strategies as st
 from imgtool import ImgtoolError
 from imgtool.transforms import (
     INTERPOLATIONS,
+    BSplineTransform,
     Composite,
     DisplacementField,
     MatrixTransform,
@@ -42,6 +43,13 @@ def every_kind():
         "rigid": turn(20),
         "projective": tilt(),
         "displacement": wave(),
+        "bspline": BSplineTransform(
+            2 * np.random.default_rng(8).standard_normal((2, 8, 9)),
+            (14, 13),
+            matrix=turn(10).matrix,
+            fixed_shape=SIZE,
+            moving_shape=SIZE,
+        ),
         "composite": Composite((turn(20), wave())),
         "composite of three": Composite((wave(), tilt(), wave(2.0, 12.0))),
     }
@@ -121,6 +129,15 @@ def test_matrices_are_multiplied_and_keep_the_more_general_model():
     assert both.describe().rotation == pytest.approx(30)
     assert turn(10).compose(tilt()).model == "projective"
     assert tilt().inverse().compose(turn(10)).model == "projective"
+
+
+def test_a_matrix_behind_a_spline_becomes_its_own():
+    spline = every_kind()["bspline"]
+    both = spline.compose(turn(-30))
+    assert isinstance(both, BSplineTransform)
+    points = np.array([[3.0, 4.0], [70.0, 55.0]])
+    np.testing.assert_allclose(both(points), turn(-30)(spline(points)), atol=1e-10)
+    assert isinstance(spline.compose(tilt()), Composite)
 
 
 def test_transforms_of_different_sizes_are_composed_only_by_force():
@@ -282,6 +299,19 @@ def test_tiles_leave_no_seams(dtype, interpolation, rng, monkeypatch):
         np.testing.assert_allclose(tiled.astype(float), whole.astype(float), rtol=0, atol=tolerance)
     else:
         assert (tiled != whole).mean() < 1e-3
+
+
+@pytest.mark.parametrize("interpolation", INTERPOLATIONS)
+def test_tiles_beyond_the_horizon_are_filled(interpolation, rng, monkeypatch):
+    from imgtool.transforms import warping
+
+    monkeypatch.setattr(warping, "_TILE_ROWS", 16)
+    monkeypatch.setattr(warping, "_TILE_COLUMNS", 16)
+    image = rng.random((300, 300))
+    transform = MatrixTransform([[1, 0, 250], [0, 1, 250], [-0.01, 0, 1]], "projective", (40, 50), (300, 300))
+    out = warp(image, transform, shape=(40, 200), interpolation=interpolation, fill=-1)
+    assert (out[:, 15:] == -1).all()
+    assert (out[:30, 0] != -1).all()
 
 
 def test_large_sources_of_a_tile_are_taken_in_parts(rng, monkeypatch):

@@ -210,6 +210,14 @@ def test_a_nan_reaches_only_its_neighbours(rng, interpolation):
     np.testing.assert_array_equal(np.isnan(out), expected)
 
 
+@pytest.mark.parametrize("interpolation", ["cubic", "lanczos"])
+def test_what_is_missing_leaves_no_waves_around_it(interpolation):
+    image = np.full((20, 30), 1000.0)
+    image[:4], image[10, 7:9] = np.nan, np.inf
+    out = warp(image, shift(0.25, 0.5, (20, 30)), interpolation=interpolation)
+    np.testing.assert_allclose(out[~np.isnan(out) & (out != 0)], 1000)
+
+
 @pytest.mark.parametrize("interpolation", INTERPOLATIONS)
 def test_warping_is_the_same_to_the_last_bit_for_any_number_of_threads(rng, interpolation):
     image = rng.random((500, 600)).astype(np.float32)

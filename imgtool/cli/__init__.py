@@ -20,6 +20,7 @@ from .words import HELP, advice, one_line
 _COMMANDS = {
     "convolve": "Convolve images with a kernel.",
     "kernels": "List the named kernels; print or draw one.",
+    "pipe": "Take images through several operations, rounding once.",
     "register": "Register moving images to a fixed one.",
     "stack": "Align the pages of a stack, or a series of images.",
     "warp": "Warp images by a transform that register wrote.",
@@ -150,8 +151,8 @@ def cli(ctx: click.Context, version: bool, verbose: int, quiet: int) -> int:
     """Convolve and register images, fast and correct to the last bit.
 
     Results go to files and standard output, words to standard error. Exit status: 0 all done, 1 something failed (all
-    else was still done), 2 wrong usage, 130 interrupted. Nothing is read from standard input, and no output is ever
-    left half written.
+    else was still done), 2 wrong usage, 128 + the number of the signal that ended it. Standard input is read only where
+    it is named, -, and no output is ever left half written.
 
     Every option can also be set in the environment, as IMGTOOL_COMMAND_OPTION: IMGTOOL_CONVOLVE_BORDER=wrap, for
     example. IMGTOOL_ISA=base, v3 or v4 chooses the build of the kernels.

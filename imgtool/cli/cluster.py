@@ -2,6 +2,7 @@
 
 import logging
 import os
+import socket
 import warnings
 from collections.abc import Callable, Iterator, Mapping
 from concurrent.futures import Executor, Future
@@ -31,19 +32,21 @@ def connected(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int]]:
     for item in plan.ready:
         if not Path(item.input).is_file():
             raise ImgtoolError(f"{item.input}: not a file; a cluster cannot read it")
-    where = _where(batch.scheduler)
-    try:
-        from distributed import Client
-    except ImportError as error:
-        raise ImgtoolError(f"--scheduler needs dask.distributed ({error}); pip install 'imgtool[dask]'") from None
+    address = _address(batch.scheduler)
     logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say, imgtool says in one sentence
     try:
+        if not _greets(address):
+            raise TimeoutError
+        from distributed import Client
+
         with warnings.catch_warnings(action="ignore"):
-            client = Client(**where, timeout=_PATIENCE, set_as_default=False)
-    except (OSError, ValueError) as error:
+            client = Client(address, timeout=_PATIENCE, set_as_default=False)
+    except ImportError as error:
+        raise ImgtoolError(f"--scheduler needs dask.distributed ({error}); pip install 'imgtool[dask]'") from None
+    except (OSError, ValueError):
         raise ImgtoolError(
             f"--scheduler {batch.scheduler}: no scheduler answers within {_PATIENCE} s; start one with dask scheduler"
-        ) from error
+        ) from None
     with client:
         try:
             client.wait_for_workers(1, timeout=_PATIENCE)
@@ -57,18 +60,29 @@ def connected(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int]]:
             yield _Remote(executor), slots
 
 
-def _where(scheduler: str) -> dict[str, str]:
-    """The arguments for a client."""
+def _address(scheduler: str) -> str:
+    """The address that --scheduler gives, or the file that it names."""
     if scheduler.startswith("file:"):
+        from .. import io
+
         path = scheduler.removeprefix("file:")
-        if not Path(path).is_file():  # distributed would wait for it
-            raise ImgtoolError(f"{path}: no such scheduler file; dask scheduler --scheduler-file writes it")
-        return {"scheduler_file": path}
+        content = io.read_json(path)
+        if not isinstance(content, dict) or not isinstance(content.get("address"), str):
+            raise ImgtoolError(f"{path}: holds no address; dask scheduler --scheduler-file writes such files")
+        return str(content["address"])
     if not scheduler.startswith(("tcp://", "tls://")):
         raise click.BadParameter(
             f"{scheduler!r} is neither tcp://HOST:PORT nor file:SCHEDULER.json", param_hint="'--scheduler'"
         )
-    return {"address": scheduler}
+    return scheduler
+
+
+def _greets(address: str) -> bool:
+    """Whether somebody at `address` speaks first, as a scheduler does; distributed itself would wait for ever."""
+    scheme, _, place = address.partition("://")
+    host, _, port = place.rpartition(":")
+    with socket.create_connection((host.strip("[]"), int(port)), timeout=_PATIENCE) as connection:
+        return scheme != "tcp" or connection.recv(1) != b""
 
 
 @contextmanager
@@ -106,10 +120,8 @@ def _unseen(path: str, sizes: Mapping[str, int | None]) -> bool:
 def _refuse_unfit(worker: str, found: dict[str, Any] | Exception) -> None:
     from .._ext import ISA
 
-    if isinstance(found, ImportError):
-        raise ImgtoolError(f"worker {worker}: cannot import imgtool ({found}); install {__version__} there")
     if isinstance(found, Exception):
-        raise ImgtoolError(f"worker {worker}: does not work ({type(found).__name__}: {found})")
+        raise ImgtoolError(f"worker {worker}: cannot run imgtool ({found}); install {__version__} there")
     if found["version"] != __version__:
         raise ImgtoolError(f"worker {worker}: has imgtool {found['version']}, not {__version__}; install the same")
     if found["isa"] != ISA:

@@ -1,22 +1,40 @@
 """imgtool convolve."""
 
-from collections.abc import Collection
-from functools import partial
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, Batch, batch_options, inputs_argument, kernel_from, nearest_of, number, parsed
-from .plan import Item, image_outputs, make_plan
-from .run import Done, by_page, change_image, check_fit, execute
+from .options import (
+    FILE,
+    MAX_PIXELS,
+    Batch,
+    batch_options,
+    completing,
+    inputs_argument,
+    kernel_from,
+    kernel_names,
+    nearest_of,
+    number,
+    parsed,
+)
+from .plan import Item
+from .run import Done, by_page
+from .steps import apply_steps, told_saturation
 from .words import HELP
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .._check import Array
     from ..io import Image, Info
     from ..kernels import Kernel
 
+Function = TypeVar("Function", bound=Callable[..., Any])
 _DTYPES = tuple(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)) + (
     "float16",
     "float32",
@@ -37,73 +55,86 @@ def _anchor(text: str) -> tuple[int, ...]:
     return tuple(map(int, places))
 
 
+_OPTIONS = (
+    click.option(
+        "-k",
+        "--kernel",
+        metavar="SPEC",
+        required=True,
+        callback=kernel_from("axes"),
+        shell_complete=completing(kernel_names),
+        help="A named kernel, rows of numbers, or @FILE; see above.",
+    ),
+    click.option(
+        "--border",
+        callback=parsed(nearest_of(_borders)),
+        shell_complete=completing(_borders),
+        metavar="NAME",
+        default="reflect",
+        help="What lies beyond the edge: reflect (c b a | a b c), mirror (c b | a b c), nearest, wrap, constant, or "
+        "nothing (renormalize, which makes up for the weights that fall outside).",
+    ),
+    click.option("--cval", type=float, metavar="VALUE", help="With --border constant: its value.  [default: 0]"),
+    click.option("--correlate", is_flag=True, help="Do not flip the kernel."),
+    click.option(
+        "--shape",
+        type=click.Choice(["same", "valid", "full"]),
+        default="same",
+        help="Size of the result: that of the input, only where the kernel lies inside, or wherever it touches "
+        "the image.",
+    ),
+    click.option(
+        "--anchor",
+        metavar="Y,X",
+        callback=parsed(_anchor),
+        help="The place in the kernel, counted from 0, that lies on the output pixel.  [default: its centre]",
+    ),
+    click.option("--normalize", is_flag=True, help="Divide the kernel by its sum."),
+    click.option(
+        "--scale", metavar="S", callback=parsed(number), default="1", help="Multiply the kernel by this, such as 1/9."
+    ),
+    click.option("--bias", metavar="B", callback=parsed(number), help="Add this to every result.  [default: 0]"),
+    click.option("--mask", metavar="FILE", type=FILE, help="Count only pixels where this image is not 0."),
+    click.option(
+        "--nan",
+        type=click.Choice(["propagate", "ignore"]),
+        default="propagate",
+        help="NaN spreads as far as the kernel reaches, or is masked.",
+    ),
+    click.option("--linear", is_flag=True, help="Filter sRGB images in linear light."),
+    click.option(
+        "--axes",
+        type=click.Choice(["yx", "zyx"]),
+        default="yx",
+        is_eager=True,
+        help="Filter the pages of a stack one by one, or the stack as a volume.",
+    ),
+    click.option(
+        "--dtype",
+        type=click.Choice(_DTYPES),
+        metavar="TYPE",
+        help=f"Type of the result, the input's by default: {', '.join(_DTYPES)}.",
+    ),
+    click.option(
+        "--method",
+        type=click.Choice(["auto", "direct", "separable", "box", "fft"]),
+        default="auto",
+        help="How to compute it; auto takes the fastest.",
+    ),
+    click.option("--explain", is_flag=True, help="Say for each image what was chosen, and why."),
+)
+
+
+def _filter_options(command: Function) -> Function:
+    """Give `command` the options that say what the filter is."""
+    return reduce(lambda function, option: option(function), reversed(_OPTIONS), command)
+
+
 @click.command(context_settings=HELP)
 @inputs_argument("inputs", "INPUT")
-@click.option(
-    "-k",
-    "--kernel",
-    metavar="SPEC",
-    required=True,
-    callback=kernel_from("axes"),
-    help="A named kernel, rows of numbers, or @FILE; see above.",
-)
-@click.option(
-    "--border",
-    callback=parsed(nearest_of(_borders)),
-    metavar="NAME",
-    default="reflect",
-    help="What lies beyond the edge: reflect (c b a | a b c), mirror (c b | a b c), nearest, wrap, constant, or "
-    "nothing (renormalize, which makes up for the weights that fall outside).",
-)
-@click.option("--cval", type=float, metavar="VALUE", help="With --border constant: its value.  [default: 0]")
-@click.option("--correlate", is_flag=True, help="Do not flip the kernel.")
-@click.option(
-    "--shape",
-    type=click.Choice(["same", "valid", "full"]),
-    default="same",
-    help="Size of the result: that of the input, only where the kernel lies inside, or wherever it touches the image.",
-)
-@click.option(
-    "--anchor",
-    metavar="Y,X",
-    callback=parsed(_anchor),
-    help="The place in the kernel, counted from 0, that lies on the output pixel.  [default: its centre]",
-)
-@click.option("--normalize", is_flag=True, help="Divide the kernel by its sum.")
-@click.option(
-    "--scale", metavar="S", callback=parsed(number), default="1", help="Multiply the kernel by this, such as 1/9."
-)
-@click.option("--bias", metavar="B", callback=parsed(number), help="Add this to every result.  [default: 0]")
-@click.option("--mask", metavar="FILE", type=FILE, help="Count only pixels where this image is not 0.")
-@click.option(
-    "--nan",
-    type=click.Choice(["propagate", "ignore"]),
-    default="propagate",
-    help="NaN spreads as far as the kernel reaches, or is masked.",
-)
-@click.option("--linear", is_flag=True, help="Filter sRGB images in linear light.")
-@click.option(
-    "--axes",
-    type=click.Choice(["yx", "zyx"]),
-    default="yx",
-    is_eager=True,
-    help="Filter the pages of a stack one by one, or the stack as a volume.",
-)
-@click.option(
-    "--dtype",
-    type=click.Choice(_DTYPES),
-    metavar="TYPE",
-    help=f"Type of the result, the input's by default: {', '.join(_DTYPES)}.",
-)
-@click.option(
-    "--method",
-    type=click.Choice(["auto", "direct", "separable", "box", "fft"]),
-    default="auto",
-    help="How to compute it; auto takes the fastest.",
-)
-@click.option("--explain", is_flag=True, help="Say for each image what was chosen, and why.")
+@_filter_options
 @batch_options
-def convolve(inputs: tuple[str, ...], kernel: "Kernel", explain: bool, axes: str, batch: Batch, **given: Any) -> int:
+def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
     """Convolve images with a kernel.
 
     \b
@@ -120,26 +151,34 @@ def convolve(inputs: tuple[str, ...], kernel: "Kernel", explain: bool, axes: str
     grows brighter to the right. Integer results are rounded half to even and saturated, and it is said how many values
     were. Channels are filtered alike, colours weighted by alpha.
     """
+    chosen = convolution(**given, max_pixels=batch.max_pixels)
+    return apply_steps("convolve", inputs, [chosen], batch, parameters=chosen.parameters)
+
+
+@click.command(context_settings=HELP)
+@_filter_options
+def step(**given: Any) -> "Convolution":
+    """Convolve as a step of imgtool pipe."""
+    return convolution(**given, max_pixels=MAX_PIXELS)
+
+
+def convolution(
+    kernel: "Kernel", *, explain: bool, axes: str, dtype: str | None, mask: str | None, max_pixels: int, **given: Any
+) -> "Convolution":
+    """The convolution that the options describe."""
     settings = _settings(kernel, **given)
+    arrays = settings.pop("arrays")
     used = {name: settings[name] for name in ("border", "cval", "bias")}
-    parameters = {"kernel": kernel.name, **given, **used, "axes": axes}
-    if given["mask"] is not None:
-        settings["mask"] = _mask(given["mask"], batch.max_pixels)
-    volume = axes == "zyx"
-    items = [Item(name, {"output": output}) for name, output in zip(inputs, image_outputs(inputs, batch), strict=True)]
-    fits = partial(_check, settings=settings, mask_name=given["mask"], volume=volume)
-    others = [name for name in (given["mask"], kernel.file) if name is not None]
-    plan = make_plan(items, batch, fits=fits, others=others)
-    work = partial(
-        convolve_file,
-        arrays=settings.pop("arrays"),
+    return Convolution(
+        arrays=arrays,
         settings=settings,
-        volume=volume,
+        dtype=dtype,
+        mask=None if mask is None else _Mask.found(mask, max_pixels),
+        volume=axes == "zyx",
         explain=explain,
-        max_pixels=batch.max_pixels,
-        overwrite=batch.overwrite,
+        files=tuple(name for name in (mask, kernel.file) if name is not None),
+        parameters={"kernel": kernel.name, "dtype": dtype, "mask": mask, **given, **used, "axes": axes},
     )
-    return execute("convolve", plan, work, batch, parameters=parameters)
 
 
 def _settings(
@@ -188,37 +227,125 @@ def _settings(
     }
 
 
-def _mask(name: str, max_pixels: int) -> "Array":
+@dataclass(frozen=True)
+class _Mask:
+    """A mask by its file, which is read once in each process that needs it."""
+
+    name: str
+    path: str
+    changed: int
+    max_pixels: int
+
+    @classmethod
+    def found(cls, name: str, max_pixels: int) -> "_Mask":
+        path = Path(name).absolute()
+        mask = cls(name, str(path), path.stat().st_mtime_ns if path.exists() else 0, max_pixels)
+        _read_mask(mask)  # what is wrong with it is wrong for all images
+        return mask
+
+    @property
+    def data(self) -> "Array":
+        return _read_mask(self)
+
+
+@lru_cache(maxsize=2)
+def _read_mask(mask: _Mask) -> "Array":
     from .. import io
 
-    image = io.read(name, max_pixels=max_pixels)
+    image = io.read(
+        mask.name if Path(mask.name).absolute() == Path(mask.path) else mask.path, max_pixels=mask.max_pixels
+    )
     if image.channel_axis is not None:
-        raise ImgtoolError(f"{name}: a mask is a gray image, but this one has {image.channels} channels")
+        raise ImgtoolError(f"{mask.name}: a mask is a gray image, but this one has {image.channels} channels")
     return image.data
 
 
-def _check(item: Item, *, settings: dict[str, Any], mask_name: str | None, volume: bool) -> None:
-    """Find out from the input's header that it cannot be filtered so."""
-    info = check_fit(item, dtype=settings["dtype"])
-    size = _spatial(info, volume)
-    mask = settings["mask"]
-    if mask is not None and mask.shape != size:
-        raise ImgtoolError(
-            f"{item.input}: is {_by(size)} pixels, but the mask {mask_name} is {_by(mask.shape)}; they must agree"
-        )
-    if settings["shape"] == "valid":
-        kernel = settings["arrays"][0].shape
-        if any(k > n for k, n in zip(kernel, size, strict=True)):
+@dataclass(frozen=True)
+class Convolution:
+    """A convolution with all its options; `settings` are those of `filters.apply_kernel`."""
+
+    arrays: "tuple[Array, ...]"
+    settings: dict[str, Any]
+    dtype: str | None
+    mask: _Mask | None
+    volume: bool
+    explain: bool
+    files: tuple[str, ...]
+    parameters: dict[str, Any]
+
+    def fits(self, item: Item, info: "Info") -> "Info":
+        """What the header of the result will say; an ImgtoolError if there can be none."""
+        import numpy as np
+
+        size, kernel = _spatial(info, self.volume), self.arrays[0].shape
+        if self.mask is not None and self.mask.data.shape != size:
+            raise ImgtoolError(
+                f"{item.input}: is {_by(size)} pixels, but the mask {self.mask.name} is {_by(self.mask.data.shape)}; "
+                "they must agree"
+            )
+        if self.settings["shape"] == "valid" and any(k > n for k, n in zip(kernel, size, strict=True)):
             raise ImgtoolError(
                 f"{item.input}: is {_by(size)} pixels, smaller than the kernel of {_by(kernel)}; use --shape same"
             )
-    if settings["linear"]:
-        from .._colour import check_linear
+        if self.settings["linear"]:
+            from .._colour import check_linear
 
-        try:
-            check_linear(info.dtype)
-        except ImgtoolError as error:
-            raise ImgtoolError(f"{item.input}: {error}; leave out --linear") from error
+            try:
+                check_linear(info.dtype)
+            except ImgtoolError as error:
+                raise ImgtoolError(f"{item.input}: {error}; leave out --linear") from error
+        return replace(info, shape=self._shape(info), dtype=np.dtype(self.dtype or info.dtype))
+
+    def _shape(self, info: "Info") -> tuple[int, ...]:
+        grown = {"same": 0, "valid": -1, "full": 1}[self.settings["shape"]]
+        pixels = info.shape if info.channel_axis is None else info.shape[:-1]
+        kernel = (1,) * (len(pixels) - self.arrays[0].ndim) + self.arrays[0].shape[-len(pixels) :]
+        result = tuple(n + grown * (k - 1) for n, k in zip(pixels, kernel, strict=True))
+        return result + info.shape[len(pixels) :]
+
+    def change(self, image: "Image", done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float) -> "Array":
+        """The convolved pixels; see `steps.Step`."""
+        from .. import filters
+        from ..explain import explain as explained
+
+        saturated = 0
+        linear = self.settings["linear"] and image.data.dtype.kind == "f" and full != 1
+        unit = full if linear else 1.0
+        # A complex array of two or four channels has no opacity among them.
+        has_alpha = image.has_alpha and image.data.dtype.kind != "c"
+        options = {
+            **self.settings,
+            "cval": self.settings["cval"] / unit,
+            "bias": self.settings["bias"] / unit,
+            "dtype": dtype,
+            "mask": None if self.mask is None else self.mask.data,
+            "channel_axis": image.channel_axis,
+            "has_alpha": has_alpha,
+        }
+        if unit != 1:  # sRGB values of floating point are 0..1 in linear light; those of a pipe are 0..full
+            image = replace(image, data=_scaled_colours(image, 1 / unit))
+
+        def convolved(values: "Array") -> "Array":
+            nonlocal saturated
+            result, count = filters.apply_kernel(values, self.arrays, threads=threads, **options)
+            saturated += count
+            return result
+
+        pages = image.pages
+        stack = image.data.reshape(-1, *pages[0].shape) if self.volume else pages[0]
+        if self.explain:
+            plain = {name: value for name, value in options.items() if name != "combine"}
+            _tell(explained(stack, self.arrays, **plain), done)
+        data = convolved(stack) if self.volume else by_page(image, convolved)
+        told_saturation(saturated, data.dtype, done)
+        return data if unit == 1 else _scaled_colours(replace(image, data=data), unit)
+
+
+def _scaled_colours(image: "Image", factor: float) -> "Array":
+    data: Array = image.data * image.data.dtype.type(factor)
+    if image.has_alpha:
+        data[..., -1] = image.data[..., -1]
+    return data
 
 
 def _spatial(info: "Info", volume: bool) -> tuple[int, ...]:
@@ -230,46 +357,6 @@ def _spatial(info: "Info", volume: bool) -> tuple[int, ...]:
 def _by(shape: tuple[int, ...]) -> str:
     """A size as people write it, the width first."""
     return "x".join(map(str, reversed(shape)))
-
-
-def convolve_file(
-    item: Item,
-    threads: int,
-    *,
-    arrays: "tuple[Array, ...]",
-    settings: dict[str, Any],
-    volume: bool,
-    explain: bool,
-    max_pixels: int,
-    overwrite: bool,
-) -> Done:
-    """Convolve the image in one file; `settings` are those of `filters.apply_kernel`."""
-    from .. import filters
-    from ..explain import explain as explained
-
-    def change(image: "Image", done: Done) -> "Array":
-        saturated = 0
-        # A complex array of two or four channels has no opacity among them.
-        has_alpha = image.has_alpha and image.data.dtype.kind != "c"
-        options = {**settings, "channel_axis": image.channel_axis, "has_alpha": has_alpha}
-
-        def convolved(values: "Array") -> "Array":
-            nonlocal saturated
-            result, count = filters.apply_kernel(values, arrays, threads=threads, **options)
-            saturated += count
-            return result
-
-        pages = image.pages
-        if explain:
-            plain = {name: value for name, value in options.items() if name != "combine"}
-            _tell(explained(image.data.reshape(-1, *pages[0].shape) if volume else pages[0], arrays, **plain), done)
-        data = convolved(image.data.reshape(-1, *pages[0].shape)) if volume else by_page(image, convolved)
-        if saturated:
-            values = "value" if saturated == 1 else "values"
-            done.warnings.append(f"{saturated} {values} saturated at {data.dtype}; use --dtype float32 to keep them")
-        return data
-
-    return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)
 
 
 def _tell(found: dict[str, Any], done: Done) -> None:

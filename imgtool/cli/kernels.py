@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ImgtoolError
-from .options import kernel_from
+from .options import completing, kernel_from, kernel_names
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -18,7 +18,9 @@ _NUMBERS = (".npy", ".txt", ".csv", ".json")
 
 
 @click.command(context_settings=HELP)
-@click.argument("kernel", metavar="[SPEC]", required=False, callback=kernel_from("axes"))
+@click.argument(
+    "kernel", metavar="[SPEC]", required=False, callback=kernel_from("axes"), shell_complete=completing(kernel_names)
+)
 @click.option(
     "--axes",
     type=click.Choice(["yx", "zyx"]),

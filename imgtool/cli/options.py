@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
+MAX_PIXELS = 2**30
 FILE = click.Path()  # text as it was typed; whether there is such a file is a fault of its item alone
 
 
@@ -45,6 +46,13 @@ def number(text: str) -> float:
     return value
 
 
+def kernel_names() -> Collection[str]:
+    """The named kernels."""
+    from ..kernels import CATALOGUE
+
+    return CATALOGUE
+
+
 def kernel_from(axes: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
     """A callback that reads a kernel, of as many axes as the eager option `axes` has letters."""
 
@@ -63,6 +71,11 @@ def _kernel_image(name: str) -> Any:
     if image.channel_axis is not None:
         raise ImgtoolError(f"{name}: a kernel is a gray image, but this one has {image.channels} channels")
     return image.data
+
+
+def completing(names: Callable[[], Collection[str]]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
+    """Completes values in the shell by `names`, which are asked for only then."""
+    return lambda _ctx, _param, incomplete: [name for name in sorted(names()) if name.startswith(incomplete)]
 
 
 def nearest_of(names: Callable[[], Collection[str]]) -> Callable[[str], str]:
@@ -266,7 +279,7 @@ _BATCH = (
     click.option(
         "--max-pixels",
         type=click.IntRange(min=1),
-        default=2**30,
+        default=MAX_PIXELS,
         metavar="N",
         help="Refuse images of more pixels before decoding them.",
     ),

@@ -36,6 +36,12 @@ def _bins(value: Any) -> int:
     return bin_count(value)
 
 
+def _spacing(value: float) -> float:
+    from .._ffd import checked_spacing
+
+    return checked_spacing(value)
+
+
 def engine_options(command: Function) -> Function:
     """Give `command` the options on how a registration is done; its body gets `search`, `background` and `bins`."""
     options = (
@@ -71,10 +77,18 @@ def engine_options(command: Function) -> Function:
 @click.option(
     "-m",
     "--model",
-    type=click.Choice(["auto", "translation", "rigid", "similarity", "affine", "projective"]),
+    type=click.Choice(["auto", "translation", "rigid", "similarity", "affine", "projective", "bspline"]),
     default="auto",
     help="What may happen to the moving image: shifts; and rotation; and one scale; and two scales and shear; and "
-    "perspective. auto decides by the images and says what it took.",
+    "perspective; or two scales, shear and a smooth deformation that folds nowhere. auto decides by the images, but "
+    "for the last, and says what it took.",
+)
+@click.option(
+    "--grid-spacing",
+    type=float,
+    metavar="PX",
+    callback=parsed(_spacing),
+    help="Distance of the control points of -m bspline in pixels of the fixed image, 1 or more; 16 if not given.",
 )
 @click.option("--initial", metavar="FILE", type=FILE, help="Begin at this transform instead of searching.")
 @click.option(
@@ -128,6 +142,7 @@ def register(
     fixed: str,
     moving: tuple[str, ...],
     model: str,
+    grid_spacing: float | None,
     search: str,
     background: str,
     initial: str | None,
@@ -162,6 +177,8 @@ def register(
     tells what was found. Where the result is not certain a warning says so; where NMI did not grow, nothing is written,
     and the exit status is 1.
     """
+    if grid_spacing is not None and model != "bspline":
+        raise click.UsageError(f"--grid-spacing is for -m bspline; the model is {model}")
     if initial is not None and landmarks is not None:
         raise click.UsageError("--initial and --landmarks both say where to begin; give one of them")
     if moving_spacing is not None and pixel_size is None:
@@ -177,7 +194,13 @@ def register(
         if name is not None:
             check_fit(Item(name, {}))
     plan = make_plan(items, batch, fits=partial(_check_single, look=looks[1]), others=others, folders=folders)
-    settings = {"model": model, "search": search, "background": background, "bins": bins}
+    settings = {
+        "model": model,
+        "grid_spacing": grid_spacing,
+        "search": search,
+        "background": background,
+        "bins": bins,
+    }
     sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill}
     work = partial(
         register_file,
@@ -216,7 +239,7 @@ def plan_outputs(moving: Sequence[str], wanted: dict[str, str | None], batch: Ba
     outputs: list[dict[str, Path]] = [{} for _ in moving]
     folders: list[Path] = []
     wants_image = any(value is not None for value in (batch.output, batch.output_dir, batch.suffix, batch.ext))
-    if wants_image or batch.in_place or not any(wanted.values()):
+    if wants_image or batch.in_place or all(name is None for name in wanted.values()):
         for output, path in zip(outputs, image_outputs(moving, batch), strict=True):
             output["output"] = path
     for what, name in wanted.items():
@@ -233,6 +256,8 @@ def _named_outputs(what: str, name: str, moving: Sequence[str], batch: Batch) ->
     from ..io.transforms import check_transform_name
 
     option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
+    if not name:
+        raise click.UsageError(f"the name at {option} is empty; write ./ for the current folder")
     if name.endswith("/") or Path(name).is_dir():
         folder = Path(name)
         return [below(folder, batch.place(each), "", ext) for each in moving], folder

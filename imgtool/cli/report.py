@@ -109,6 +109,9 @@ class Report:
         return self._ready > 1 and self._batch.verbosity >= 0 and sys.stderr.isatty()
 
     def tell(self, item: Item, result: Done | Exception) -> None:
+        """Tell of a finished item."""
+        if isinstance(result, BrokenPipeError):
+            raise result  # whoever read our standard output has gone
         if isinstance(result, Exception):
             self._fail(item, result)
         else:

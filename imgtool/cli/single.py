@@ -7,9 +7,22 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import ImgtoolError
+from .options import parsed
 from .words import one_line
 
 Function = TypeVar("Function", bound=Callable[..., Any])
+
+
+def _path(text: str) -> Path:
+    # Path("") is the current folder, which nobody means who lets a variable go empty.
+    if not text:
+        raise ImgtoolError("the name is empty; write ./ for the current folder")
+    return Path(text)
+
+
+def path_option(*names: str, **settings: Any) -> Callable[[Function], Function]:
+    """An option whose value is a path to write to."""
+    return click.option(*names, callback=parsed(_path), **settings)
 
 
 exists_option = click.option(
@@ -23,9 +36,7 @@ quiet_option = click.option("-q", "--quiet", count=True, show_default=False, hel
 
 def one_output(command: Function) -> Function:
     """Give a command the options -o and --exists; its body gets `output` and `exists`."""
-    output = click.option(
-        "-o", "--output", type=click.Path(path_type=Path), help="Write to this file. Default: standard output."
-    )
+    output = path_option("-o", "--output", metavar="FILE", help="Write to this file. Default: standard output.")
     return output(exists_option(command))
 
 

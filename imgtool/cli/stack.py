@@ -18,7 +18,7 @@ from .plan import below
 from .planes import Look, Series, look_of_one
 from .register import engine_options
 from .run import channel_count
-from .single import check_output_free, exists_option, quiet_option, warn
+from .single import check_output_free, exists_option, path_option, quiet_option, warn
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -42,11 +42,10 @@ def _reference(text: str) -> str | int:
 
 @click.command(context_settings=HELP)
 @click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
-@click.option(
+@path_option(
     "-O",
     "--output-dir",
     "folder",
-    type=click.Path(path_type=Path),
     required=True,
     metavar="DIR",
     help="Write into this folder, which is made if need be: the images under their names, transforms.json, drift.csv "

@@ -9,7 +9,7 @@ import click
 
 from ..errors import ImgtoolError
 from .options import FILE, parsed
-from .single import check_output_free, exists_option, quiet_option, warn
+from .single import check_output_free, exists_option, path_option, quiet_option, warn
 from .warp import load_transform, load_transforms
 from .words import HELP
 
@@ -34,9 +34,7 @@ def _size(text: str) -> Shape:
 
 
 transform_argument = click.argument("source", metavar="TRANSFORM", type=FILE)
-output_option = click.option(
-    "-o", "--output", type=click.Path(path_type=Path), required=True, metavar="FILE", help="Write to this file."
-)
+output_option = path_option("-o", "--output", required=True, metavar="FILE", help="Write to this file.")
 
 
 def size_option(name: str, text: str) -> Callable[[Function], Function]:

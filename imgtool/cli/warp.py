@@ -1,7 +1,10 @@
 """imgtool warp."""
 
+import math
+import tempfile
 from collections.abc import Sequence
 from functools import partial, reduce
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -9,10 +12,12 @@ import click
 from ..errors import ImgtoolError
 from .options import FILE, Batch, batch_options, inputs_argument, sampling_options
 from .plan import Item, image_outputs, make_plan
-from .run import Done, by_page, change_image, check_fit, execute
+from .run import Done, change_image, check_fit, execute
 from .words import HELP
 
 if TYPE_CHECKING:
+    import numpy as np
+
     from .._check import Array
     from ..io import Image, Info
     from ..transforms import Transform
@@ -142,18 +147,33 @@ def warp_file(
     """Warp the image in one file, whatever its size."""
 
     def change(image: "Image", _: Done) -> "Array":
-        return by_page(image, partial(warped, image=image))
-
-    def warped(page: "Array", image: "Image") -> "Array":
-        return transform.warp(
-            page,
-            shape=shape or transform.fixed_shape or page.shape[:2],
-            interpolation=interpolation,
-            fill=fill,
-            channel_axis=image.channel_axis,
-            has_alpha=image.has_alpha,
-            force=force,
-            threads=threads,
-        )
+        pages = image.pages
+        grid = shape or transform.fixed_shape or pages[0].shape[:2]
+        out = _room((len(pages), *grid, *pages[0].shape[2:]), image.data.dtype, item.outputs["output"].parent)
+        for page, goal in zip(pages, out, strict=True):
+            transform.warp(
+                page,
+                shape=grid,
+                interpolation=interpolation,
+                fill=fill,
+                channel_axis=image.channel_axis,
+                has_alpha=image.has_alpha,
+                force=force,
+                threads=threads,
+                out=goal,
+            )
+        return out if image.data.ndim > pages[0].ndim else out[0]
 
     return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)
+
+
+def _room(shape: tuple[int, ...], dtype: "np.dtype[Any]", folder: Path) -> "Array":
+    """An array for a result; a large one need not fit into memory but lies in a nameless file beside the output."""
+    import numpy as np
+
+    from .. import io
+
+    if math.prod(shape) * dtype.itemsize < io.MAPPED:
+        return np.empty(shape, dtype)
+    with tempfile.TemporaryFile(dir=folder) as file:
+        return np.memmap(file, dtype, "w+", shape=shape)

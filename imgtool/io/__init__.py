@@ -13,12 +13,13 @@ import numpy.typing as npt
 
 from ..errors import ImgtoolError
 from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
-from ._image import Image, Info, Source, layout
+from ._image import MAPPED, Image, Info, Source, layout
 from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
 from .formats import SNIFFED, Format, output_format, recognised
 
 __all__ = [
+    "MAPPED",
     "MAX_PIXELS",
     "STANDARD_OUTPUT",
     "Image",
@@ -83,7 +84,8 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image:
     Returns
     -------
     Image
-        Data in native byte order and C order, with its metadata.
+        Data in native byte order and C order, with its metadata. Large pixels that lie in a TIFF or NPY file as they
+        are stay there, mapped into memory.
 
     Raises
     ------

@@ -53,10 +53,10 @@ def opened(path: PathLike) -> Iterator[BinaryIO]:
     if (content := _known_pipe(name)) is not None:
         yield BytesIO(content)
         return
+    if name == "-" and (sys.stdin is None or sys.stdin.isatty()):
+        raise ImgtoolError("-: standard input is a terminal or closed; send an image into it")
     try:
         if name == "-":
-            if sys.stdin is None or sys.stdin.isatty():
-                raise ImgtoolError("-: standard input is a terminal or closed; send an image into it")
             stream: BinaryIO = open(sys.stdin.fileno(), "rb", closefd=False)  # noqa: SIM115  no path
         else:
             stream = Path(name).open("rb")  # noqa: SIM115
@@ -106,8 +106,7 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
     if path == STANDARD_OUTPUT:
         buffer = BytesIO()
         yield buffer
-        sys.stdout.buffer.write(buffer.getbuffer())
-        sys.stdout.buffer.flush()
+        _send(buffer.getbuffer())
         return
     try:
         goal = Path(os.path.realpath(path))
@@ -133,6 +132,17 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
         raise _refused(path, goal.parent, error) from None
     finally:
         draft.discard()
+
+
+def _send(content: memoryview) -> None:
+    """Write to standard output, past Python's buffer: what that could not write it would try again at the end."""
+    try:
+        while content:
+            content = content[os.write(sys.stdout.fileno(), content) :]
+    except BrokenPipeError:
+        raise  # nobody is left to tell
+    except OSError as error:
+        raise ImgtoolError(f"standard output: cannot be written: {reason(error)}") from None
 
 
 def _permissions(goal: Path, path: PathLike, *, overwrite: bool) -> int | None:

@@ -2,8 +2,9 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from io import BufferedReader
 from math import prod
-from typing import Any
+from typing import Any, BinaryIO
 
 import numpy as np
 import numpy.typing as npt
@@ -83,6 +84,21 @@ class Source:
     metadata: Metadata
     decode: Callable[[], Array]
     decode_page: Callable[[int], Array] | None = None
+
+
+# Arrays of so many bytes stay in their file, if they lie there as they are.
+MAPPED = 1 << 28
+
+
+def mapped(stream: BinaryIO, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> Array | None:
+    """A large array of native byte order in the memory pages of its file, which are read when they are looked at.
+
+    Pages that are written to become private; the file does not change. None if the array is small, or the stream no
+    file.
+    """
+    if prod(shape) * dtype.itemsize < MAPPED or not isinstance(stream, BufferedReader) or not dtype.isnative:
+        return None
+    return np.memmap(stream, dtype, "c", offset, shape)
 
 
 def layout(height: int, width: int, channels: int, pages: int = 1) -> tuple[tuple[int, ...], int | None]:

@@ -9,7 +9,7 @@ from typing import BinaryIO
 import numpy as np
 
 from ..errors import ImgtoolError
-from ._image import Array, Image, Info, Source
+from ._image import Array, Image, Info, Source, mapped
 
 
 def open_image(stream: BinaryIO, _format: str) -> Source:
@@ -36,6 +36,9 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     pages = shape[0] if len(shape) - (channel_axis is not None) == 3 else 1
 
     def decode() -> Array:
+        in_file = None if fortran else mapped(stream, dtype, start, shape)
+        if in_file is not None:
+            return in_file
         stream.seek(0)
         return np.lib.format.read_array(stream, allow_pickle=False).astype(native, order="C", copy=False)
 

@@ -11,7 +11,7 @@ import numpy as np
 from ..errors import ImgtoolError
 from . import _pillow
 from ._exif import ORIENTATION, orientation_of
-from ._image import Array, Image, Info, Metadata, Source, layout
+from ._image import Array, Image, Info, Metadata, Source, layout, mapped
 
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 0, 1, 2, 3, 4, 5, 6, 32803, 34892
 _COLOURS = {_RGB: 3, _YCBCR: 3, _LINEAR_RAW: 3, _CMYK: 4}
@@ -71,7 +71,13 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     dtype = np.dtype("uint8") if first.photometric == _PALETTE else first.dtype.newbyteorder("=")
     info = Info("TIFF", shape, dtype, channel_axis, count, alpha)
 
+    plain = first.is_memmappable and first.photometric in (_MINISBLACK, _RGB) and _ASSOCIATED not in extras[-1:]
+
     def decode() -> Array:
+        if plain and len(pages) == count == separate == depth == 1:
+            in_file = mapped(stream, np.dtype(file.byteorder + first.dtype.str[1:]), first.dataoffsets[0], shape)
+            if in_file is not None:
+                return in_file
         stacked = count != len(pages) * depth
         blocks = ((first, hidden.asarray()),) if stacked else ((page, page.asarray(maxworkers=1)) for page in pages)
         # One page in memory besides the result, and a single one is the result.

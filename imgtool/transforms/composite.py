@@ -1,7 +1,7 @@
 """Several transforms, one after the other."""
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import reduce
 from typing import Any, ClassVar
 
@@ -11,6 +11,7 @@ import numpy.typing as npt
 from ..errors import ImgtoolError
 from ._base import Transform, described, field_of
 from ._grid import Points, Shape, checked_points
+from .bspline import BSplineTransform
 from .matrix import MatrixTransform, product
 
 
@@ -46,7 +47,7 @@ class Composite(Transform):
 
     @classmethod
     def of(cls, transforms: Iterable[Transform]) -> Transform:
-        """The transforms as simple as they can be: matrices multiplied, composites taken apart, a single one as it is.
+        """The transforms as simple as they can be: composites taken apart, matrices multiplied, a single one as it is.
 
         Raises
         ------
@@ -56,10 +57,11 @@ class Composite(Transform):
         parts: list[Transform] = []
         for transform in transforms:
             for part in transform.transforms if isinstance(transform, Composite) else (transform,):
-                if parts and isinstance(parts[-1], MatrixTransform) and isinstance(part, MatrixTransform):
-                    parts[-1] = product(parts[-1], part)
-                else:
+                merged = _merged(parts[-1], part) if parts else None
+                if merged is None:
                     parts.append(part)
+                else:
+                    parts[-1] = merged
         return parts[0] if len(parts) == 1 else cls(tuple(parts))
 
     @property
@@ -99,3 +101,14 @@ class Composite(Transform):
         if not isinstance(parts, list):
             raise ImgtoolError("the transform's transforms must be a list")
         return cls(tuple(Transform.from_dict(part) for part in parts))
+
+
+def _merged(first: Transform, after: Transform) -> Transform | None:
+    """The two as one, where a matrix follows a matrix or a spline, which has one itself."""
+    if not isinstance(after, MatrixTransform):
+        return None
+    if isinstance(first, MatrixTransform):
+        return product(first, after)
+    if isinstance(first, BSplineTransform) and after.model != "projective":
+        return replace(first, matrix=after.matrix @ first.matrix, moving_shape=after.moving_shape)
+    return None

@@ -15,6 +15,7 @@ from .._check import Array
 from ..errors import ImgtoolError
 from ._base import Transform, known_shape
 from ._grid import Shape
+from .bspline import BSplineTransform
 from .composite import Composite
 from .matrix import Matrix, MatrixTransform
 
@@ -112,7 +113,7 @@ def to_itk(transform: Transform, *, fixed: Geometry = Geometry(), moving: Geomet
         moving.matrix,
     )
     parts = whole.transforms if isinstance(whole, Composite) else (whole,)
-    entries = [_entry(part) for part in reversed(parts)]
+    entries = [_entry(step) for part in reversed(parts) for step in _steps(part)]
     if len(entries) > 1:
         entries.insert(0, _Entry("CompositeTransform", None, None))
     sizes = {"fixed_shape": transform.fixed_shape, "moving_shape": transform.moving_shape}
@@ -132,6 +133,13 @@ def _between(parts: list[Transform], before: Array, after: Array) -> Transform:
     if not np.array_equal(after, np.eye(3)):
         parts = [*parts, MatrixTransform(after, "affine", None, parts[-1].moving_shape)]
     return Composite.of(parts)
+
+
+def _steps(transform: Transform) -> tuple[Transform, ...]:
+    """What ITK takes for one transform: the matrix that follows a spline is another, and comes first in its order."""
+    if not isinstance(transform, BSplineTransform) or np.array_equal(transform.matrix, np.eye(3)):
+        return (transform,)
+    return transform.after, transform
 
 
 def _sizes(lines: Sequence[str]) -> tuple[Shape | None, Shape | None]:
@@ -155,7 +163,7 @@ def _entries(lines: Sequence[str]) -> Iterator[_Entry]:
             raise ImgtoolError(f"the ITK transform file has a line that is no parameter: {key[:40]!r}")
         if key == "Transform":
             kind, dimensions = _kind(value.strip())
-            if dimensions != ["2", "2"] and kind != "BSplineTransform":
+            if dimensions not in _PLANE.get(kind, [["2", "2"]]):
                 raise ImgtoolError(f"{value.strip()} is no transform of the plane; imgtool has those only")
             following = dict[str, list[float]]()
             for next_key, _, text in pairs[number + 1 : number + 3]:
@@ -194,6 +202,10 @@ class _Kind(NamedTuple):
     parts: Callable[[Numbers], tuple[Any, Numbers, Numbers]]  # linear, shift, centre
 
 
+_BSPLINE = "BSplineTransform"
+# ITK has called cubic splines of the plane 2_2 and 2_3.
+_PLANE = {_BSPLINE: [["2", "2"], ["2", "3"]]}
+
 # `p` are the parameters and, behind them, the centre.
 _MATRICES = {
     "IdentityTransform": _Kind("translation", 0, lambda p: (np.eye(2), (0, 0), (0, 0))),
@@ -211,8 +223,10 @@ _MATRICES = {
 
 
 def _transform(entry: _Entry, fixed_shape: Shape | None, moving_shape: Shape | None) -> Transform:
+    if entry.kind == _BSPLINE:
+        return _bspline(entry, fixed_shape, moving_shape)
     if entry.kind not in _MATRICES:
-        known = ", ".join([*_MATRICES, "CompositeTransform"])
+        known = ", ".join([*_MATRICES, _BSPLINE, "CompositeTransform"])
         raise ImgtoolError(f"transforms of ITK's kind {entry.kind} are not read; imgtool reads {known}")
     kind = _MATRICES[entry.kind]
     parameters, centre = entry.parameters or [], entry.fixed_parameters or []
@@ -228,7 +242,37 @@ def _transform(entry: _Entry, fixed_shape: Shape | None, moving_shape: Shape | N
     return MatrixTransform(matrix, kind.model, fixed_shape, moving_shape)
 
 
+def _bspline(entry: _Entry, fixed_shape: Shape | None, moving_shape: Shape | None) -> BSplineTransform:
+    """ITK's grid begins at its first control point, a spacing before the first cell; beyond the cells nothing moves."""
+    parameters, grid = np.array(entry.parameters or []), entry.fixed_parameters or []
+    whole = len(grid) == 10 and all(1 <= size == int(size) for size in grid[:2])
+    if not whole or parameters.size != 2 * grid[0] * grid[1]:
+        raise ImgtoolError(
+            f"ITK's {_BSPLINE} has 10 numbers that describe its grid and two for each of its points, "
+            f"but the file gives {len(grid)} and {parameters.size}"
+        )
+    if grid[6:] != [1, 0, 0, 1]:
+        raise ImgtoolError(f"ITK's {_BSPLINE} has a grid that is turned against the axes, which imgtool has not")
+    columns, rows = int(grid[0]), int(grid[1])
+    spacing, first = (grid[4], grid[5]), (grid[2], grid[3])
+    return BSplineTransform(
+        parameters.reshape(2, rows, columns),
+        spacing,
+        (first[0] + spacing[0], first[1] + spacing[1]),
+        fixed_shape=fixed_shape,
+        moving_shape=moving_shape,
+    )
+
+
+def _spline_entry(transform: BSplineTransform) -> _Entry:
+    (_, rows, columns), (x, y) = transform.coefficients.shape, transform.spacing
+    grid = [columns, rows, transform.origin[0] - x, transform.origin[1] - y, x, y, 1, 0, 0, 1]
+    return _Entry(_BSPLINE, transform.coefficients.ravel().tolist(), grid)
+
+
 def _entry(transform: Transform) -> _Entry:
+    if isinstance(transform, BSplineTransform):
+        return _spline_entry(transform)
     if not isinstance(transform, MatrixTransform) or transform.model == "projective":
         what = transform.model if isinstance(transform, MatrixTransform) else transform.models[0]
         raise ImgtoolError(f"ITK's text files hold no {what} transforms; write .json, or a field as .nii.gz or .npz")

@@ -15,7 +15,7 @@ from .._slabs import run_slabs
 from ..errors import ImgtoolError
 from ._base import Transform
 from ._grid import Points, Shape, size_text
-from .matrix import MatrixTransform
+from .matrix import Matrix, MatrixTransform
 
 #: By name, how many pixels along each axis a value is made of.
 INTERPOLATIONS = {"nearest": 1, "linear": 2, "cubic": 4, "lanczos": 6}
@@ -160,9 +160,6 @@ class _Resampling:
             and np.array_equal(self.matrix[:, 2], np.rint(self.matrix[:, 2]))
         )
         self.dtype = np.dtype(np.result_type(self.image.dtype, np.float32))
-        # Linear interpolation takes its pixels from where they are, if they can be read as they are.
-        plain = self.image.dtype == self.dtype and self.image.strides[1] == self.image.itemsize
-        self.in_place = self.taps == 2 and plain and min(self.image.shape[:2]) > 1
 
     @cached_property
     def largest_alpha(self) -> float:
@@ -193,11 +190,12 @@ class _Resampling:
             return
         window = self._window(rows, columns, positions)
         pixels = len(rows) * len(columns)
-        if not self.in_place and len(window[0]) * len(window[1]) > _LARGEST_WINDOW and pixels > _SMALLEST_TILE:
+        if len(window[0]) * len(window[1]) > _LARGEST_WINDOW and pixels > _SMALLEST_TILE:
             for part in _halves(rows, columns):
                 self._warp_tile(*part, out)
             return
-        places = self._places(rows, columns, positions, self._origin(window))
+        before = _BEFORE[self.taps]
+        places = self._places(rows, columns, positions, (window[0].start - before, window[1].start - before))
         source = self.image[window[0].start : window[0].stop, window[1].start : window[1].stop]
         if self.has_alpha:
             self._blend(source, places, goal)
@@ -211,24 +209,14 @@ class _Resampling:
 
     def _window(self, rows: range, columns: range, positions: Points | None) -> tuple[range, range]:
         """The rows and columns of the image that a tile needs."""
-        whole = range(self.image.shape[0]), range(self.image.shape[1])
-        if self.in_place:
-            return whole
-        if positions is None:
-            # A matrix takes the tile to a convex quadrilateral: its corners tell how far it reaches.
-            corners = [(x, y) for x in (columns.start, columns.stop - 1) for y in (rows.start, rows.stop - 1)]
-            positions = self.transform(corners).T
-        x, y = positions.reshape(2, -1)
-        limits = float(x.min()), float(x.max()), float(y.min()), float(y.max())
-        if not np.isfinite(limits).all():
-            return whole
+        height, width = self.image.shape[:2]
+        places = _corners(self.matrix, rows, columns) if self.matrix is not None else positions
+        if places is None:  # the horizon of a projective transform crosses the tile
+            places = self.transform.positions(rows, columns)
+        limits = _ext.extent(places)
         margin = _MEMORY[self.dtype.itemsize] if self.taps == 4 else 0
         before, after = _BEFORE[self.taps] + margin, _AFTER[self.taps] + margin
-        return _reached(limits[2:], len(whole[0]), before, after), _reached(limits[:2], len(whole[1]), before, after)
-
-    def _origin(self, window: tuple[range, range]) -> tuple[int, int]:
-        before = 0 if self.in_place else _BEFORE[self.taps]
-        return window[0].start - before, window[1].start - before
+        return _reached(limits[2:], height, before, after), _reached(limits[:2], width, before, after)
 
     def _copy(self, plane: Array, places: _ext.Places, goal: Array) -> None:
         bits = np.dtype(f"u{plane.dtype.itemsize}")
@@ -237,26 +225,40 @@ class _Resampling:
 
     def _interpolate(self, source: Array, places: _ext.Places, fill: float, out: Array) -> None:
         """Interpolate the plane of a window, in the working dtype."""
-        if self.in_place:
-            _ext.warp_real(source, places, self.taps, fill, out)
-            return
-        before, after = _BEFORE[self.taps], _AFTER[self.taps]
-        padded = np.empty((source.shape[0] + before + after, source.shape[1] + before + after), self.dtype)
-        inner = padded[before : before + source.shape[0], before : before + source.shape[1]]
-        inner[...] = source
-        # The recursive filter would carry one NaN along its whole row and column; only its neighbours are NaN.
-        missing = self.taps > 2 and source.dtype.kind == "f" and _ext.take_missing(inner) > 0
-        if self.taps == 4:
-            _ext.spline_coefficients(padded, before, after)
-        else:
-            _ext.mirror_border(padded, before, after)
-        _ext.warp_real(padded, places, self.taps, fill, out)
+        window, missing = self._prepared(source)
+        _ext.warp_real(window, places, self.taps, fill, out)
         if missing:
-            inner[...] = np.where(np.isfinite(source), 0, np.nan)
-            _ext.mirror_border(padded, before, after)
+            # What the missing values were replaced by is not to be seen: whatever linear interpolation makes of them,
+            # in the same window, is missing as well.
+            before, after = _BEFORE[self.taps], _AFTER[self.taps]
+            window[before : before + source.shape[0], before : before + source.shape[1]] = np.where(
+                np.isfinite(source), 0, np.nan
+            )
+            _ext.mirror_border(window, before, after)
             touched = np.empty(out.shape, self.dtype)
-            _ext.warp_real(padded, places, 2, 0.0, touched)
+            _ext.warp_real(window, places, 2, 0.0, touched)
             out[np.isnan(touched)] = np.nan
+
+    def _prepared(self, source: Array) -> tuple[Array, bool]:
+        """What the kernel reads, with the pixels around the plane that it reaches to; and whether values are missing.
+
+        These are replaced but for linear interpolation, because the recursive filter would carry one NaN along its
+        whole row and column.
+        """
+        height, width = source.shape
+        before, after = _BEFORE[self.taps], _AFTER[self.taps]
+        window = np.empty((height + before + after, width + before + after), self.dtype)
+        plain = source.dtype == self.dtype and source.strides[1] == source.itemsize
+        if self.taps == 4 and plain and not _ext.spline_coefficients(source, window, before, after):
+            return window, False
+        inner = window[before : before + height, before : before + width]
+        inner[...] = source
+        missing = self.taps > 2 and source.dtype.kind == "f" and _ext.fill_missing(window, before, after) > 0
+        if self.taps == 4:
+            _ext.spline_coefficients(inner, window, before, after)
+        else:
+            _ext.mirror_border(window, before, after)
+        return window, missing
 
     def _blend(self, source: Array, places: _ext.Places, goal: Array) -> None:
         """Interpolate colours weighted by alpha, and alpha; outside, everything is 0."""
@@ -290,10 +292,21 @@ class _Resampling:
             goal[...] = rounded_to(values, goal.dtype)
 
 
+def _corners(matrix: Matrix, rows: range, columns: range) -> Points | None:
+    """Where a matrix takes the corners of a tile, as (2, 1, 4); None if not all of them arrive somewhere.
+
+    The rest of the tile lies between: a matrix keeps what is convex.
+    """
+    (top, bottom), (left, right) = (rows.start, rows.stop - 1), (columns.start, columns.stop - 1)
+    moved = matrix @ np.array([(left, right, left, right), (top, top, bottom, bottom), (1.0, 1.0, 1.0, 1.0)])
+    return (moved[:2] / moved[2])[:, None] if moved[2].min() > 0 else None
+
+
 def _reached(limits: tuple[float, float], size: int, before: int, after: int) -> range:
     """The pixels between which positions within the limits lie, and as many more as there are around them."""
-    first, last = (min(int(min(max(limit, 0), size - 1)), max(size - 2, 0)) for limit in limits)
-    return range(max(first - before, 0), min(last + after + 1, size))
+    first, last = (int(min(max(limit, 0), max(size - 2, 0))) for limit in limits)
+    # Where no position is a number, the last comes before the first.
+    return range(max(min(first, last) - before, 0), min(last + after + 1, size))
 
 
 def _halves(rows: range, columns: range) -> tuple[tuple[range, range], tuple[range, range]]:

@@ -5,12 +5,13 @@ Keys' kernel, which needs no coefficients and interpolates less well; its Lanczo
 """
 
 import argparse
+from collections.abc import Callable
 from functools import partial
+from time import process_time
 
 import cv2
 import numpy as np
 from scipy import ndimage
-from timing import Work, once
 
 from imgtool.transforms import DisplacementField, MatrixTransform, warp
 
@@ -31,12 +32,14 @@ def rotation(size: int, degrees: float) -> MatrixTransform:
     return MatrixTransform(matrix, "rigid", (size, size), (size, size))
 
 
-def least(works: dict[str, Work], rounds: int) -> dict[str, float]:
-    """The least milliseconds of each, all of them by turns."""
+def least(works: dict[str, Callable[[], object]], rounds: int) -> dict[str, float]:
+    """The least milliseconds of each, all of them by turns; of the processor, so that other programs do not count."""
     times: dict[str, list[float]] = {name: [] for name in works}
     for _ in range(rounds):
         for name, work in works.items():
-            times[name].append(1e3 * once(work, 1))
+            start = process_time()
+            work()
+            times[name].append(1e3 * (process_time() - start))
     return {name: min(values) for name, values in times.items()}
 
 
@@ -61,7 +64,7 @@ def main() -> None:
     for dtype in options.dtypes.split(","):
         image = (np.random.default_rng(1).random((size, size)) * 255).astype(dtype)
         for name in options.interpolations.split(","):
-            works: dict[str, Work] = {
+            works: dict[str, Callable[[], object]] = {
                 what: partial(warp, image, transform, interpolation=name, threads=1)
                 for what, transform in transforms.items()
             }

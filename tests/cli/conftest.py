@@ -16,6 +16,15 @@ from imgtool.cli import cli
 SCRIPT = Path(sysconfig.get_path("scripts")) / "imgtool"
 
 
+class Process(subprocess.Popen):
+    """A process that does not outlive a test that failed."""
+
+    def __exit__(self, kind, *rest):
+        if kind is not None:
+            self.kill()
+        super().__exit__(kind, *rest)
+
+
 @pytest.fixture
 def call(tmp_path, monkeypatch):
     """Run a command line in this process, in an empty folder."""
@@ -47,7 +56,7 @@ def start(tmp_path):
     )
 
     def popen(*words, **settings):
-        return subprocess.Popen(
+        return Process(
             [sys.executable, "-c", trampoline, SCRIPT, *words],
             cwd=tmp_path,
             stdin=subprocess.DEVNULL,

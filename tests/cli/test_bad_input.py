@@ -141,6 +141,18 @@ CASES = [
         "field.npy: does not tell the size of the",
     ),
     ("evaluate -t identity.json --landmarks three.csv", 2, "requires 2 arguments"),
+    *(
+        (f"{line} ''", 2, "the name is empty; write ./ for the current folder")
+        for line in (
+            "stack good.png other.png -O",
+            "points three.csv -t identity.json --to moving -o",
+            "transform invert identity.json -o",
+        )
+    ),
+    *(
+        (f"register good.png other.png {option} ''", 2, f"the name at {option} is empty")
+        for option in ("-t", "--overlay")
+    ),
     # Kernels
     ("convolve good.png -k '0 0; 0 0' --normalize -o out.png", 2, "'--normalize': kernel '0 0; 0 0' sums to 0"),
     ("convolve good.png -k laplacian --normalize -o out.png", 2, "'--normalize': kernel 'laplacian' sums to 0"),

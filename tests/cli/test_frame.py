@@ -1,6 +1,9 @@
 """The group: help, version, names that do not exist, the environment."""
 
 import re
+import shutil
+import subprocess
+from pathlib import Path
 
 import click
 import pytest
@@ -9,7 +12,7 @@ from imgtool import __version__, _ext
 from imgtool.cli import cli
 from imgtool.cli.words import one_line
 
-COMMANDS = ["convolve", "kernels", "register", "stack", "warp", "points", "transform", "evaluate"]
+COMMANDS = ["convolve", "kernels", "pipe", "register", "stack", "warp", "points", "transform", "evaluate"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
@@ -57,7 +60,7 @@ def test_version_with_v_tells_what_is_beneath(call, words):
         (["convolv"], "Error: there is no command 'convolv'; did you mean convolve? (see imgtool --help)"),
         (
             ["zzz"],
-            "Error: there is no command 'zzz'; use one of convolve, kernels, register, ",
+            "Error: there is no command 'zzz'; use one of convolve, kernels, pipe, register, ",
         ),
         (
             ["convolve", "a.png", "-k", "box"],
@@ -86,6 +89,49 @@ def test_a_shell_can_complete_commands_and_options(finish, monkeypatch):
     monkeypatch.setenv("COMP_CWORD", "2")
     monkeypatch.setenv("COMP_WORDS", "imgtool convolve --bor")
     assert finish()[1].split() == ["plain,--border"]
+
+
+@pytest.mark.parametrize(
+    ("words", "found"),
+    [
+        ("convolve a.png -k gau", "gaussian"),
+        ("convolve a.png -k box --border wr", "wrap"),
+        ("kernels lapl", "laplacian"),
+        ("convolve a.png -k box --exists ne", "newer"),
+    ],
+)
+def test_a_shell_can_complete_values(finish, monkeypatch, words, found):
+    monkeypatch.setenv("_IMGTOOL_COMPLETE", "bash_complete")
+    monkeypatch.setenv("COMP_CWORD", str(len(words.split())))
+    monkeypatch.setenv("COMP_WORDS", f"imgtool {words}")
+    assert finish()[1].split() == [f"plain,{found}"]
+
+
+@pytest.mark.parametrize(
+    ("shell", "line"),
+    [
+        ("bash", 'eval "$(_IMGTOOL_COMPLETE=bash_source imgtool)"; complete -p imgtool'),
+        (
+            "zsh",
+            (
+                "autoload -U compinit && compinit -u -D; "
+                'eval "$(_IMGTOOL_COMPLETE=zsh_source imgtool)"; print $_comps[imgtool]'
+            ),
+        ),
+        ("fish", "_IMGTOOL_COMPLETE=fish_source imgtool | source; complete -c imgtool"),
+    ],
+)
+def test_the_shells_take_the_line_that_the_cookbook_gives(script, tmp_path, shell, line):
+    if shutil.which(shell) is None:
+        pytest.skip(f"{shell} is not on this machine")
+    page = (Path(__file__).parents[2] / "docs" / "cookbook.md").read_text(encoding="utf-8")
+    assert next(part for part in line.split("; ") if "COMPLETE" in part) in page
+    path = f"{script.parent}:/usr/local/bin:/usr/bin:/bin"
+    done = subprocess.run(
+        [shell, "-c", line], env={"PATH": path, "HOME": str(tmp_path)}, capture_output=True, text=True, check=False
+    )
+    assert "_imgtool_completion" in done.stdout
+    assert done.stderr == ""
 
 
 def test_an_unknown_option_is_named(call):

@@ -77,7 +77,7 @@ def test_json_takes_the_place_of_the_line(call):
     assert 0 <= record["static_frame"] < 1
     assert len(record["shift"]) == len(record["scales"]) == 2
     assert record["parameters"] == {
-        "fixed": "fixed.png", "model": "auto", "search": "auto", "background": "auto", "bins": 64, "initial": None,
+        "fixed": "fixed.png", "model": "auto", "grid_spacing": None, "search": "auto", "background": "auto", "bins": 64, "initial": None,
         "landmarks": None, "fixed_mask": None, "moving_mask": None, "channel": ["luminance", "luminance"],
         "nodata": None, "spacing": None, "moving_spacing": None, "strict": False, "interpolation": "linear",
         "fill": 0.0,

@@ -5,8 +5,11 @@ import json
 import imageio.v3 as iio
 import numpy as np
 import pytest
+import tifffile
 from numpy.testing import assert_array_equal
 
+from imgtool import io
+from imgtool.io import _image
 from imgtool.io.transforms import write_transform
 from imgtool.transforms import Composite, DisplacementField, MatrixTransform, warp
 
@@ -106,3 +109,37 @@ def test_a_transform_that_says_no_size_keeps_the_grid_of_the_image(call, image, 
     assert_array_equal(out[2:, :-3], image[:-2, 3:])
     assert not out[:2].any()
     assert not out[:, -3:].any()
+
+
+@pytest.mark.parametrize("suffix", [".npy", ".tif"])
+@pytest.mark.parametrize("channels", [(), (3,), (4,)])
+def test_images_larger_than_memory_stay_in_their_files(call, files, tmp_path, monkeypatch, bend, suffix, channels):
+    monkeypatch.setattr(_image, "MAPPED", 1000)
+    monkeypatch.setattr(io, "MAPPED", 1000)
+    values = np.random.default_rng(2).integers(0, 60000, (*SIZE, *channels)).astype(np.uint16)
+    io.write(tmp_path / f"a{suffix}", io.Image(values, -1 if channels else None))
+    read = io.read(tmp_path / f"a{suffix}")
+    assert isinstance(read.data, np.memmap)
+    read.data[0] = 0  # which becomes private
+    write_transform(tmp_path / "t.json", bend)
+    assert call("warp", f"a{suffix}", "-t", "t.json", "-o", f"b{suffix}").exit_code == 0
+    assert files() == sorted([f"a{suffix}", f"b{suffix}", "t.json"])
+    expected = warp(values, bend, channel_axis=-1 if channels else None, has_alpha=channels == (4,))
+    assert_array_equal(io.read(tmp_path / f"b{suffix}").data, expected)
+
+
+def test_only_pixels_that_lie_in_a_file_as_they_are_are_mapped(tmp_path, monkeypatch):
+    monkeypatch.setattr(_image, "MAPPED", 10)
+    values = np.random.default_rng(2).integers(0, 60000, SIZE).astype(np.uint16)
+    np.save(tmp_path / "fortran.npy", np.asfortranarray(values))
+    np.save(tmp_path / "big.npy", values.astype(">u2"))
+    tifffile.imwrite(tmp_path / "big.tif", values, byteorder=">", photometric="minisblack")
+    tifffile.imwrite(tmp_path / "packed.tif", values, compression="zlib", photometric="minisblack")
+    tifffile.imwrite(tmp_path / "white.tif", values, photometric="miniswhite")
+    tifffile.imwrite(tmp_path / "pages.tif", np.stack([values, values]), photometric="minisblack")
+    for name in ("fortran.npy", "big.npy", "big.tif", "packed.tif", "white.tif", "pages.tif"):
+        data = io.read(tmp_path / name).data
+        assert not isinstance(data, np.memmap), name
+        assert_array_equal(
+            data, [values, values] if name == "pages.tif" else 65535 - values if name == "white.tif" else values
+        )

@@ -27,10 +27,10 @@ def window(image, taps):
     """An image with the mirrored pixels around it that interpolation reads, and the place of its first pixel."""
     before, after = {2: (0, 1), 4: (1, 2), 6: (2, 5)}[taps]
     padded = np.full([size + before + after for size in image.shape], np.nan, image.dtype)
-    padded[before : before + image.shape[0], before : before + image.shape[1]] = image
     if taps == 4:
-        _ext.spline_coefficients(padded, before, after)
+        assert _ext.spline_coefficients(image, padded, before, after) == 0
     else:
+        padded[before : before + image.shape[0], before : before + image.shape[1]] = image
         _ext.mirror_border(padded, before, after)
     return padded, -before
 
@@ -156,10 +156,31 @@ def test_a_missing_pixel_of_weight_0_does_not_count_in_linear_interpolation(isa)
     np.testing.assert_array_equal(out, [[1, 3], [7, 9]])
 
 
-def test_missing_values_are_taken_out_and_counted(isa):
-    values = np.array([[1, np.nan, 3], [-np.inf, 5, np.inf]], np.float32)
-    assert _ext.take_missing(values) == 3
-    np.testing.assert_array_equal(values, [[1, 0, 3], [0, 5, 0]])
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_missing_values_are_counted_and_filled_from_beside(isa, dtype):
+    nan, inf = np.nan, np.inf
+    values = np.array([[nan] * 5, [nan, 2, inf, -inf, 5], [nan] * 5, [6, 7, 8, 9, nan]], dtype)
+    window = np.full((4 + 3, 5 + 3), 99, dtype)
+    window[1:5, 1:6] = values
+    assert _ext.spline_coefficients(values, window, 1, 2) == 5 + 3 + 5 + 1
+    np.testing.assert_array_equal(window[1:5, 1:6], values)
+    assert _ext.fill_missing(window, 1, 2) == 5 + 3 + 5 + 1
+    row = [2, 2, 2, 2, 5]
+    np.testing.assert_array_equal(window[1:5, 1:6], [row, row, row, [6, 7, 8, 9, 9]])
+    assert (window[[0, 5, 6]] == 99).all()
+    assert (window[:, [0, 6, 7]] == 99).all()
+    nothing = np.full((4, 5), nan, dtype)
+    assert _ext.fill_missing(nothing, 0, 0) == 20
+    assert not nothing.any()
+
+
+def test_coefficients_may_be_written_in_place(isa, rng):
+    image = rng.standard_normal((9, 40))
+    apart, plane = np.zeros((12, 43)), np.zeros((12, 43))
+    plane[1:10, 1:41] = image
+    _ext.spline_coefficients(image, apart, 1, 2)
+    _ext.spline_coefficients(plane[1:10, 1:41], plane, 1, 2)
+    np.testing.assert_array_equal(apart, plane)
 
 
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
@@ -172,6 +193,17 @@ def test_values_are_rounded_half_to_even_and_saturated(isa, dtype, real):
     assert out[0, :, 1].tolist() == [0, 2, 2, 100, limits.max]
     assert out[1, :, 1].tolist() == [0, 0, limits.min, limits.max, limits.min]
     assert not out[..., 0].any()
+
+
+@pytest.mark.parametrize("count", [1, 7, 8, 9, 100])
+def test_the_extent_of_positions_leaves_out_what_is_no_number(isa, rng, count):
+    positions = rng.standard_normal((2, 1, count))
+    expected = [*np.sort(positions[0, 0])[[0, -1]], *np.sort(positions[1, 0])[[0, -1]]]
+    assert _ext.extent(positions) == tuple(expected)
+    holes = np.full((2, 2, count), np.nan)
+    holes[:, 1] = positions[:, 0]
+    assert _ext.extent(holes) == tuple(expected)
+    assert _ext.extent(holes[:, :1].copy()) == (np.inf, -np.inf, np.inf, -np.inf)
 
 
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])

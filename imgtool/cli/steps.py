@@ -1,0 +1,139 @@
+"""Operations that make an image of an image: what they share, alone and one after another."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from functools import partial
+from typing import TYPE_CHECKING, Any, Protocol
+
+from .options import Batch
+from .plan import Item, image_outputs, make_plan
+from .run import Done, change_image, channel_count, execute
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from .._check import Array
+    from ..io import Image, Info
+
+
+class Step(Protocol):
+    """An operation with all its options, ready for any image; picklable, for it may travel to a cluster."""
+
+    @property
+    def parameters(self) -> Mapping[str, Any]:
+        """The options, for --json."""
+
+    @property
+    def files(self) -> Sequence[str]:
+        """Files that the operation reads besides the image."""
+
+    @property
+    def dtype(self) -> str | None:
+        """The type of the result, if it was asked for."""
+
+    def fits(self, item: Item, info: "Info") -> "Info":
+        """What the header of the result will say; an ImgtoolError if there can be none."""
+
+    def change(self, image: "Image", done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float) -> "Array":
+        """The pixels of the result in this type, where full intensity is `full`; what is to be said goes to `done`."""
+
+
+def apply_steps(
+    operation: str, inputs: Sequence[str], steps: Sequence[Step], batch: Batch, *, parameters: Mapping[str, Any]
+) -> int:
+    """Take every input through `steps`; the exit status."""
+    items = [Item(name, {"output": output}) for name, output in zip(inputs, image_outputs(inputs, batch), strict=True)]
+    others = [name for step in steps for name in step.files]
+    plan = make_plan(items, batch, fits=partial(_fits, steps=steps), others=others)
+    work = partial(steps_on_file, steps=steps, max_pixels=batch.max_pixels, overwrite=batch.overwrite)
+    return execute(operation, plan, work, batch, parameters=parameters)
+
+
+def _fits(item: Item, *, steps: Sequence[Step]) -> None:
+    from .. import io
+
+    info = io.probe(item.input)
+    for step in steps:
+        info = step.fits(item, info)
+    io.check_output(
+        item.outputs["output"],
+        dtype=info.dtype,
+        channels=channel_count(info),
+        has_alpha=info.has_alpha,
+        pages=info.pages,
+        extension=item.format,
+    )
+
+
+def steps_on_file(item: Item, threads: int, *, steps: Sequence[Step], max_pixels: int, overwrite: bool) -> Done:
+    """Take the image in one file through `steps`."""
+    change: Callable[[Image, Done], Array]
+    change = partial(one_step, steps[0], threads) if len(steps) == 1 else partial(many_steps, steps, threads)
+    return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)
+
+
+def one_step(step: Step, threads: int, image: "Image", done: Done) -> "Array":
+    """The result of one operation, in the type asked for or that of the image."""
+    import numpy as np
+
+    dtype = np.dtype(step.dtype or image.data.dtype)
+    return step.change(image, done, threads=threads, dtype=dtype, full=_full(image.data.dtype))
+
+
+def many_steps(steps: Sequence[Step], threads: int, image: "Image", done: Done) -> "Array":
+    """The result of operations one after another, in floating point from the first to the last.
+
+    It is rounded once, at the end; and before that only where a step says by its --dtype that it wants integers.
+    Opacity is 0..1 in between, as in every image of floating point.
+    """
+    import numpy as np
+
+    dtype = image.data.dtype
+    opaque = _full(dtype) if image.has_alpha else 1.0
+    full, data = _full(dtype), _scaled_alpha(image.data.astype(_between(dtype)), 1 / opaque)
+    for step in steps:
+        data = step.change(replace(image, data=data), done, threads=threads, dtype=data.dtype, full=full)
+        dtype = np.dtype(step.dtype or dtype)
+        if step.dtype is not None and step is not steps[-1]:
+            rounded = _rounded(_scaled_alpha(data, opaque), dtype, done)
+            data = _scaled_alpha(rounded.astype(_between(dtype)), 1 / opaque)
+    return _rounded(_scaled_alpha(data, opaque), dtype, done)
+
+
+def _full(dtype: "np.dtype[Any]") -> float:
+    """Full intensity, and opaque, in a type."""
+    from .._check import alpha_one
+
+    return alpha_one(dtype)
+
+
+def _between(dtype: "np.dtype[Any]") -> "np.dtype[Any]":
+    """The type that carries values of `dtype` from step to step: float32 where its 24 bits leave 16 for fractions."""
+    import numpy as np
+
+    if dtype.kind == "c":
+        return np.dtype(np.complex128)
+    small = dtype.itemsize == 1 or dtype in (np.float16, np.float32)
+    return np.dtype(np.float32 if small else np.float64)
+
+
+def _scaled_alpha(data: "Array", factor: float) -> "Array":
+    if factor != 1:
+        data[..., -1] *= data.dtype.type(factor)
+    return data
+
+
+def _rounded(data: "Array", dtype: "np.dtype[Any]", done: Done) -> "Array":
+    from .._check import rounded_to, saturation
+
+    if data.dtype == dtype or dtype.kind == "c":
+        return data.astype(dtype, copy=False)
+    told_saturation(saturation(data, dtype), dtype, done)
+    return rounded_to(data, dtype)
+
+
+def told_saturation(count: int, dtype: "np.dtype[Any]", done: Done) -> None:
+    """Warn of values that did not fit into the type of the result."""
+    if count:
+        values = "value" if count == 1 else "values"
+        done.warnings.append(f"{count} {values} saturated at {dtype}; use --dtype float32 to keep them")

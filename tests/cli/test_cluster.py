@@ -1,0 +1,209 @@
+"""The same batch on a real dask.distributed cluster on this machine, with a worker lost in the middle."""
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+
+import pytest
+
+pytest.importorskip("distributed")
+
+MANY = 150
+# A worker as dask starts it, after some lines of preparation.
+WORKER = "import sys\n{before}\nfrom distributed.cli.dask_worker import main\nmain()"
+
+BLIND = """
+import pathlib
+stat = pathlib.Path.stat
+def blind(path, **rest):
+    if path.name == 'a.png':
+        raise FileNotFoundError
+    return stat(path, **rest)
+pathlib.Path.stat = blind
+"""
+BARRED = """
+import os
+access = os.access
+os.access = lambda path, mode: 'out' not in str(path) and access(path, mode)
+"""
+# Every image is read at the third attempt only.
+SHAKY = """
+from imgtool import io
+read, tries = io.read, {}
+def shaky(path, **rest):
+    tries[path] = tries.get(path, 0) + 1
+    if tries[path] < 3:
+        raise OSError(5, 'Input/output error', path)
+    return read(path, **rest)
+io.read = shaky
+"""
+
+
+@pytest.fixture
+def cluster(tmp_path_factory):
+    """A scheduler, and a function that starts a worker of one thread."""
+    folder = tmp_path_factory.mktemp("cluster")
+    address = folder / "scheduler.json"
+    quiet = {"cwd": folder, "stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    options = ["--host", "127.0.0.1", "--port", "0", "--no-dashboard", "--scheduler-file", str(address)]
+    processes = [subprocess.Popen([sys.executable, "-m", "distributed.cli.dask_scheduler", *options], **quiet)]
+
+    def worker(before=""):
+        options = ["--scheduler-file", str(address), "--nthreads", "1", "--no-dashboard", "--no-nanny"]
+        code = WORKER.format(before=before)
+        processes.append(subprocess.Popen([sys.executable, "-c", code, *options], **quiet))
+        return processes[-1]
+
+    worker.address = f"file:{address}"
+    for _ in range(600):
+        if address.exists():
+            break
+        time.sleep(0.05)
+    yield worker
+    for process in processes:
+        process.kill()
+        process.wait()
+
+
+@pytest.fixture
+def many(picture):
+    """The names of many images, in folders and with names that are not plain."""
+    names = [f"scans/{n % 3}/it's {n}.png" for n in range(MANY)]
+    for n, name in enumerate(names):
+        picture(name, shape=(200, 200), shift=(n, 0))
+    return names
+
+
+def records(out):
+    """What was told of each item, but for the time that it took."""
+    lines = [json.loads(line) for line in out.splitlines()]
+    return {line["input"]: {key: value for key, value in line.items() if key != "seconds"} for line in lines}
+
+
+def test_a_lost_worker_changes_neither_bytes_nor_records(cluster, start, finish, many, picture, tmp_path):
+    lost, _ = cluster(), cluster()
+    picture("mask.png", shape=(200, 200))
+    (tmp_path / "scans" / "cut.png").write_bytes((tmp_path / many[0]).read_bytes()[:-40])
+    line = (
+        "convolve",
+        *many,
+        "scans/cut.png",
+        "none.png",
+        "-k",
+        "sharpen",
+        "--mask",
+        "mask.png",
+        "--json",
+        "-O",
+        "out",
+    )
+    status, out, err = finish(*line)
+    assert status == 1
+    (tmp_path / "out").rename(tmp_path / "local")
+    with start(*line, "--scheduler", cluster.address) as process:
+        first = process.stdout.readline()
+        lost.send_signal(signal.SIGKILL)
+        rest, there = process.communicate(timeout=60)
+    assert process.returncode == 1
+    assert records((first + rest).decode()) == {
+        name: {**record, "output": record["output"]} for name, record in records(out).items()
+    }
+    assert sorted(there.decode().splitlines()) == sorted(err.splitlines())
+    for name in many:
+        assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "local" / name).read_bytes()
+    assert sum(1 for path in (tmp_path / "out").rglob("*") if path.is_file()) == MANY
+
+
+def test_ctrl_c_cancels_what_the_cluster_has_not_begun(cluster, start, many, tmp_path):
+    cluster()
+    line = ("convolve", *many, "-k", "gaussian:5", "-O", "out", "--json", "-q", "--scheduler", cluster.address)
+    with start(*line) as process:
+        process.stdout.readline()
+        process.send_signal(signal.SIGINT)
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 130
+    assert err.strip() == b""
+    time.sleep(0.5)
+    written = {path.name for path in (tmp_path / "out").rglob("*")}
+    assert 0 < len(written) < MANY
+    assert not [name for name in written if name.endswith(".tmp")]
+
+
+@pytest.mark.parametrize(
+    ("before", "sentence"),
+    [
+        ("sys.modules['imgtool'] = None", "cannot run imgtool"),
+        ("import imgtool; imgtool.__version__ = '0.0.1'", "has imgtool 0.0.1, not "),
+        ("import os; os.environ['IMGTOOL_ISA'] = 'base'", "uses the base build of the kernels and this process "),
+        (BLIND, "a.png as this process does; use a folder that all share"),
+        (BARRED, "/out as this process does; use a folder that all share"),
+    ],
+    ids=["no imgtool", "another version", "another build", "no input", "no output"],
+)
+def test_a_worker_that_does_not_fit_is_found_before_the_work(cluster, finish, picture, files, before, sentence):
+    from imgtool import _ext
+
+    if "ISA" in before and _ext.ISA == "base":
+        pytest.skip("this process uses the base build itself")
+    picture("a.png")
+    cluster(before)
+    status, out, err = finish("convolve", "a.png", "-k", "box", "-O", "out", "--scheduler", cluster.address)
+    assert (status, out) == (1, "")
+    assert err.startswith("Error: worker tcp://127.0.0.1:")
+    assert sentence in err
+    assert err.count("\n") == 1
+    assert files() == ["a.png"]
+
+
+def test_a_scheduler_that_does_not_answer_is_one_sentence(call, picture, tmp_path, monkeypatch):
+    monkeypatch.setattr("imgtool.cli.cluster._PATIENCE", 1)
+    picture("a.png")
+    (tmp_path / "odd.json").write_text("{}")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        for address, sentence in [
+            ("tcp://127.0.0.1:1", "no scheduler answers within 1 s; start one with dask scheduler"),
+            ("tcp://nowhere", "no scheduler answers within 1 s"),
+            (f"tcp://127.0.0.1:{silent.getsockname()[1]}", "no scheduler answers within 1 s"),
+            ("file:none.json", "none.json: no such file"),
+            ("file:odd.json", "odd.json: holds no address"),
+        ]:
+            result = call("convolve", "a.png", "-k", "box", "-O", "out", "--scheduler", address)
+            assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
+            assert sentence in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("options", "sentence"),
+    [
+        (["--scheduler", "localhost"], "'localhost' is neither tcp://HOST:PORT nor file:SCHEDULER.json"),
+        (["--scheduler", "tcp://127.0.0.1:1", "--profile-out", "p"], "--profile-out is about work in this process"),
+        (["--retries", "3"], "--retries is for work on a cluster; without --scheduler it has no effect"),
+    ],
+)
+def test_options_that_need_or_exclude_a_cluster(call, picture, options, sentence):
+    picture("a.png")
+    result = call("convolve", "a.png", "-k", "box", "-O", "out", *options)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+
+
+def test_streams_do_not_travel(start, picture):
+    picture("a.png")
+    with start("convolve", "a.png", "-k", "box", "-o", "-", "--format", "png", "--scheduler", "tcp://x:1") as process:
+        _, err = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert b"a cluster works on files; standard input and output have no meaning with --scheduler" in err
+
+
+def test_failed_items_are_tried_again_as_often_as_asked(cluster, finish, picture, tmp_path):
+    cluster(SHAKY)
+    picture("a.png")
+    line = ("convolve", "a.png", "-k", "box", "-O", "out", "--scheduler", cluster.address)
+    status, _, err = finish(*line, "--retries", "1")
+    assert (status, err) == (1, f"Error: {tmp_path}/a.png: Input/output error\n")
+    assert finish(*line, "--retries", "1")[0] == 0
+    assert os.listdir(tmp_path / "out") == ["a.png"]  # noqa: PTH208
