@@ -9,11 +9,11 @@ from libc.string cimport memset
 import numpy as np
 
 from bspline cimport real
-from samples cimport Samples, describe, fetch
-from tables cimport (gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
+from samples cimport Samples, describe, look
+from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
                      tabulate)
 from windows cimport (BLOCK, Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half,
-                      to_coordinates)
+                      stretched, to_coordinates)
 
 cdef enum Method:  # the order of imgtool.metrics.METHODS
     EXACT
@@ -60,14 +60,15 @@ cdef Py_ssize_t tails(
     const Samples *samples, real low, real high, real *below, real *above, Py_ssize_t start, Py_ssize_t stop,
     Py_ssize_t *found
 ) noexcept nogil:
-    cdef real block[BLOCK]
+    cdef real scratch[BLOCK]
+    cdef const real *block
     cdef int i, count, outside
     cdef Py_ssize_t finite = 0, lows = 0, highs = 0
     cdef real value
     found[2] = found[3] = 0
     while start < stop:
         count = <int>min(BLOCK, stop - start)
-        fetch(samples, start, count, block)
+        block = look(samples, start, count, scratch)
         outside = 0
         for i in range(count):
             outside += (block[i] - block[i] == 0) & (low < block[i]) & (block[i] < high)
@@ -112,15 +113,12 @@ def bin_coordinates(
     Py_ssize_t stop
 ):
     """`low + (values - origin) * scale`, held within [low, high]; NaN and infinite values become NaN."""
-    cdef Py_ssize_t i
     cdef Mapping mapping
     mapping.origin, mapping.scale, mapping.low, mapping.high = origin, scale, low, high
     if start == stop:
         return
     with nogil:
-        for i in range(start, stop):
-            out[i] = values[i]
-        to_coordinates(&out[start], stop - start, &mapping)
+        to_coordinates(&values[start], stop - start, &mapping, &out[start])
 
 
 def joint_histogram(
@@ -149,14 +147,29 @@ def sample_slopes(
     """
     cdef real f[BLOCK]
     cdef real m[BLOCK]
+    cdef real slope[BLOCK]
     cdef int i, count
     with nogil:
         while start < stop:
             count = <int>min(BLOCK, stop - start)
             for i in range(count):
                 f[i], m[i] = fixed[start + i], warped[start + i]
-            slope_exact(f, m, count, low, high, &table[0, 0], <int>table.shape[0], &out[start])
+            slope_exact(f, m, count, low, high, &table[0, 0], <int>table.shape[0], slope)
+            for i in range(count):
+                out[start + i] = slope[i]
             start += count
+
+
+def score(double[:, ::1] table):
+    """NMI of a joint histogram, and the table whose windowed sum is its derivative, as `tabulate` makes them."""
+    cdef int bins = <int>table.shape[0]
+    marginals, slopes, work, figures = np.empty((2, bins)), np.empty((bins, bins)), np.empty(2 * bins), np.empty(5)
+    cdef double[:, ::1] marginals_view = marginals, slopes_view = slopes
+    cdef double[::1] work_view = work, figures_view = figures
+    with nogil:
+        tabulate(&table[0, 0], bins, &marginals_view[0, 0], &marginals_view[1, 0], &slopes_view[0, 0], &work_view[0],
+                 &figures_view[0])
+    return figures_view[4], slopes
 
 
 cdef class Workspace:
@@ -193,7 +206,7 @@ cdef class Workspace:
             self.counts = np.zeros((lanes, rows * rows + 1), np.uint32)
             self.single_table = np.zeros(rows * rows + 1, np.float32)
         else:
-            self.parts = np.zeros((lanes, rows * bins))
+            self.parts = np.zeros((lanes, rows * (stretched(bins) if method == EXACT else bins)))
             self.single_table = np.zeros(rows * bins, np.float32)
             self.double_table = np.zeros(rows * bins)
         if method != EXACT:
@@ -252,8 +265,7 @@ cdef class Workspace:
                     gather_rows(&self.parts[0, 0], columns, bins, &self.first[0], &self.weights[0, 0], bins,
                                 &self.joint[0, 0])
                 else:
-                    for i in range(bins * bins):
-                        (&self.joint[0, 0])[i] = self.parts[0, i]
+                    fold(&self.parts[0, 0], stretched(bins), bins, bins, &self.joint[0, 0])
             tabulate(&self.joint[0, 0], bins, &self.marginals[0, 0], &self.marginals[1, 0], &self.slopes[0, 0],
                      &self.work[0], &self.figures[0])
             self.fill_tables()
@@ -313,10 +325,8 @@ cdef void add_samples(Workspace w, int lane, Py_ssize_t start, Py_ssize_t stop, 
     cdef real low = <real>w.low, high = <real>w.high
     while start < stop:
         count = <int>min(BLOCK, stop - start)
-        fetch(&w.fixed.samples, start, count, f)
-        fetch(&w.moving.samples, start, count, m)
-        to_coordinates(f, count, &w.fixed_mapping)
-        to_coordinates(m, count, &w.moving_mapping)
+        to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
+        to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
         if w.method == EXACT:
             add_exact(f, m, count, &w.parts[lane, 0], w.bins)
         elif w.method == HALF:
@@ -340,10 +350,8 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *out) 
         table = &w.single_table[0]
     else:
         table = &w.double_table[0]
-    fetch(&w.fixed.samples, start, count, f)
-    fetch(&w.moving.samples, start, count, m)
-    to_coordinates(f, count, &w.fixed_mapping)
-    to_coordinates(m, count, &w.moving_mapping)
+    to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
+    to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
     if w.method == EXACT:
         slope_exact(f, m, count, low, high, table, w.bins, out)
     else:
@@ -353,7 +361,8 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *out) 
 cdef void multiply_slopes(
     Workspace w, const Samples *field, result *out, Py_ssize_t start, Py_ssize_t stop, real *slope
 ) noexcept nogil:
-    cdef result component[BLOCK]
+    cdef result block[BLOCK]
+    cdef const result *component
     cdef Py_ssize_t size = w.fixed.samples.size, offset
     cdef int i, count
     while start < stop:
@@ -365,7 +374,7 @@ cdef void multiply_slopes(
         else:
             offset = start
             while offset < field.size:
-                fetch(field, offset, count, component)
+                component = look(field, offset, count, block)
                 for i in range(count):
                     # A missing pixel often has no gradient either, and NaN * 0 is not 0.
                     out[offset + i] = slope[i] * component[i] if slope[i] != 0 else 0

@@ -11,6 +11,7 @@ cdef enum:
 
 cdef struct Samples:
     const char *data
+    bint plain  # one row of the wanted type, all of which count
     const char *mask  # a byte per sample, zero where it does not count; NULL if all count
     Py_ssize_t size, itemsize
     Load load
@@ -26,7 +27,9 @@ cdef inline void describe(const Py_buffer *image, const Py_buffer *mask, const r
     cdef Py_ssize_t step, mask_step
     samples.load = choose_load(image, kind)
     samples.data, samples.itemsize = <const char *>image.buf, image.itemsize
-    samples.mask = NULL if mask == NULL else <const char *>mask.buf
+    samples.mask = NULL
+    if mask != NULL:
+        samples.mask = <const char *>mask.buf
     samples.size = 1
     samples.shape[0], samples.stride[0], samples.mask_stride[0] = 1, image.itemsize, 1
     for axis in range(image.ndim):
@@ -42,6 +45,11 @@ cdef inline void describe(const Py_buffer *image, const Py_buffer *mask, const r
         samples.shape[last] *= image.shape[axis]
         samples.stride[last], samples.mask_stride[last] = step, mask_step
     samples.axes = last + 1
+    samples.plain = last == 0 and mask == NULL and samples.stride[0] == sizeof(real)
+    if real is float:
+        samples.plain = samples.plain and image.format[0] == c"f"
+    else:
+        samples.plain = samples.plain and image.format[0] == c"d"
 
 
 cdef inline void fetch(const Samples *samples, Py_ssize_t start, Py_ssize_t count, real *out) noexcept nogil:
@@ -80,3 +88,11 @@ cdef inline void fetch(const Samples *samples, Py_ssize_t start, Py_ssize_t coun
             mask -= place[axis] * samples.mask_stride[axis]
             place[axis] = 0
             axis -= 1
+
+
+cdef inline const real *look(const Samples *samples, Py_ssize_t start, Py_ssize_t count, real *block) noexcept nogil:
+    """Samples [start, start + count) where they lie, or else fetched to `block`."""
+    if samples.plain:
+        return <const real *>samples.data + start
+    fetch(samples, start, count, block)
+    return block

@@ -129,6 +129,16 @@ cdef inline void spread_rows(
                                   + (w2 * line[x + 2 * columns] + w3 * line[x + 3 * columns]))
 
 
+cdef inline void fold(const double *windows, int stride, int rows, int bins, double *out) noexcept nogil:
+    """Add up, from the windows summed apart for each first bin, what falls on each bin: `out` is rows x bins."""
+    cdef int i, k, x
+    memset(out, 0, sizeof(double) * rows * bins)
+    for i in range(rows):
+        for x in range(bins - 3):
+            for k in range(4):
+                out[i * bins + x + k] += windows[i * stride + 4 * x + k]
+
+
 cdef inline double minus_p_log_p(double *p, double *log_p, int count, double total) noexcept nogil:
     """Entropy of `p` / `total`, and its logarithms, 0 where there is nothing."""
     cdef int i

@@ -2,17 +2,18 @@
 
 from libc.math cimport INFINITY, NAN
 
-from bspline cimport cubic_weights, real
+from bspline cimport cubic_slopes, cubic_weights, real
 from tables cimport sub_bin_count
 
 cdef extern from "patch.h" nogil:
-    void add_row_double(double *row, double t)
-    void add_patch_double(double *patch, Py_ssize_t stride, double w0, double w1, double w2, double w3, double t)
-    float row_slope_float(const float *row, float t)
-    double row_slope_double(const double *row, double t)
-    float patch_slope_float(const float *patch, Py_ssize_t stride, float w0, float w1, float w2, float w3, float t)
-    double patch_slope_double(
-        const double *patch, Py_ssize_t stride, double w0, double w1, double w2, double w3, double t)
+    void add_row(double *row, double t)
+    void add_patch(double *patch, Py_ssize_t stride, const double *w, Py_ssize_t apart, double t)
+    void row_slopes_float(const float *table, const int *first, const float *slopes, Py_ssize_t apart, float *out)
+    void row_slopes_double(const double *table, const int *first, const double *slopes, Py_ssize_t apart, double *out)
+    void patch_slopes_float(const float *table, const int *first, Py_ssize_t stride, const float *weights,
+                            const float *slopes, Py_ssize_t apart, float *out)
+    void patch_slopes_double(const double *table, const int *first, Py_ssize_t stride, const double *weights,
+                             const double *slopes, Py_ssize_t apart, double *out)
 
 # Everything that vectorises is done for blocks of samples, before the scattered reads and writes.
 cdef enum:
@@ -29,7 +30,10 @@ cdef struct Mapping:
     double low, high
 
 
-cdef inline void to_coordinates(real *values, Py_ssize_t count, const Mapping *mapping) noexcept nogil:
+cdef inline void to_coordinates(
+    const real *values, Py_ssize_t count, const Mapping *mapping, real *out
+) noexcept nogil:
+    """The coordinates of intensities, held in [low, high]; NaN for all that is not finite."""
     cdef Py_ssize_t i
     cdef real value, origin = <real>mapping.origin, scale = <real>mapping.scale
     cdef real low = <real>mapping.low, high = <real>mapping.high
@@ -38,25 +42,27 @@ cdef inline void to_coordinates(real *values, Py_ssize_t count, const Mapping *m
         value = value if value > low else low
         value = value if value < high else high
         # x - x is 0 for every finite x and NaN for all others.
-        values[i] = value if values[i] - values[i] == 0 else <real>NAN
+        out[i] = value if values[i] - values[i] == 0 else <real>NAN
 
 
 cdef inline int pack(real *fixed, real *moving, real low, real high, int count, int *sample) noexcept nogil:
-    """Keep the samples that exist and have low < moving < high; `sample` are their places. Returns how many."""
+    """Keep the samples that exist and have low < moving < high; returns how many.
+
+    If they are not all, `sample` becomes their places.
+    """
     # Comparisons with NaN are false.
     cdef int i, kept = 0
+    cdef real f, m
     for i in range(count):
         kept += (fixed[i] == fixed[i]) & (low < moving[i]) & (moving[i] < high)
     if kept == count:
-        for i in range(count):
-            sample[i] = i
         return count
     kept = 0
     for i in range(count):
-        sample[kept] = i
-        fixed[kept], moving[kept] = fixed[i], moving[i]
-        # What was just written is overwritten unless it is to be kept.
-        kept += (fixed[kept] == fixed[kept]) & (low < moving[kept]) & (moving[kept] < high)
+        # What is not to be kept is overwritten by the next.
+        f, m = fixed[i], moving[i]
+        sample[kept], fixed[kept], moving[kept] = i, f, m
+        kept += (f == f) & (low < m) & (m < high)
     return kept
 
 
@@ -71,12 +77,15 @@ cdef inline void place(const real *positions, int count, int last, int *first, r
         first[k] = whole - 1
 
 
-cdef inline void weigh(const real *t, int count, real *weights) noexcept nogil:
-    """Four arrays, BLOCK apart, of window weights."""
+cdef inline void weigh(const real *t, int count, real *weights, bint slopes) noexcept nogil:
+    """Four arrays, BLOCK apart, of window weights or their slopes."""
     cdef int k
     cdef real w[4]
     for k in range(count):
-        cubic_weights(t[k], w)
+        if slopes:
+            cubic_slopes(t[k], w)
+        else:
+            cubic_weights(t[k], w)
         weights[k], weights[BLOCK + k], weights[2 * BLOCK + k], weights[3 * BLOCK + k] = w[0], w[1], w[2], w[3]
 
 
@@ -93,6 +102,12 @@ cdef inline void to_sub_bins(
         sub_bin[k] = inner if positions[k] < high else last
 
 
+cdef inline int stretched(int bins) noexcept nogil:
+    """The length of a row of four sums per bin."""
+    # A power of two would make the four rows of a patch seem to lie at one address.
+    return 4 * bins + 8
+
+
 cdef inline void add_exact(real *f, real *m, int count, double *table, int bins) noexcept nogil:
     cdef int sample[BLOCK]
     cdef int row[BLOCK]
@@ -100,17 +115,15 @@ cdef inline void add_exact(real *f, real *m, int count, double *table, int bins)
     cdef double f_rest[BLOCK]
     cdef double m_rest[BLOCK]
     cdef double weights[4 * BLOCK]
-    cdef int k
-    cdef double *w
+    cdef int k, stride = stretched(bins)
     count = pack(f, m, <real>-INFINITY, <real>INFINITY, count, sample)
     place(f, count, bins - 3, row, f_rest)
     place(m, count, bins - 3, column, m_rest)
-    weigh(f_rest, count, weights)
+    weigh(f_rest, count, weights, False)
     for k in range(count):
-        row[k] = row[k] * bins + column[k]
+        row[k] = row[k] * stride + 4 * column[k]
     for k in range(count):
-        w = weights + k
-        add_patch_double(table + row[k], bins, w[0], w[BLOCK], w[2 * BLOCK], w[3 * BLOCK], m_rest[k])
+        add_patch(table + row[k], stride, weights + k, BLOCK, m_rest[k])
 
 
 cdef inline void add_half(
@@ -127,7 +140,7 @@ cdef inline void add_half(
     for k in range(count):
         row[k] = row[k] * bins + column[k]
     for k in range(count):
-        add_row_double(table + row[k], m_rest[k])
+        add_row(table + row[k], m_rest[k])
 
 
 cdef inline void add_counts(
@@ -144,54 +157,64 @@ cdef inline void add_counts(
         counts[cell[k]] += 1
 
 
+cdef inline void unpack(const real *packed, int kept, const int *sample, int count, real *out) noexcept nogil:
+    """The reverse of `pack`, 0 for samples that were not kept."""
+    cdef int k
+    if packed == out:
+        return
+    for k in range(count):
+        out[k] = 0
+    for k in range(kept):
+        out[sample[k]] = packed[k]
+
+
+# The slopes are computed four at a time: blocks of samples and of results have room for a whole number of fours.
+
 cdef inline void slope_exact(
     real *f, real *m, int count, real low, real high, const real *table, int bins, real *out
 ) noexcept nogil:
     cdef int sample[BLOCK]
-    cdef int row[BLOCK]
+    cdef int row[BLOCK + 4]
     cdef int column[BLOCK]
-    cdef real f_rest[BLOCK]
-    cdef real m_rest[BLOCK]
     cdef real weights[4 * BLOCK]
-    cdef int k, kept
-    cdef real *w
-    kept = pack(f, m, low, high, count, sample)
-    if kept < count:
-        for k in range(count):
-            out[k] = 0
-    place(f, kept, bins - 3, row, f_rest)
-    place(m, kept, bins - 3, column, m_rest)
-    weigh(f_rest, kept, weights)
+    cdef real slopes[4 * BLOCK]
+    cdef real *packed
+    cdef int k, kept = pack(f, m, low, high, count, sample)
+    place(f, kept, bins - 3, row, f)
+    place(m, kept, bins - 3, column, m)
+    weigh(f, kept, weights, False)
+    weigh(m, kept, slopes, True)
     for k in range(kept):
         row[k] = row[k] * bins + column[k]
-    for k in range(kept):
-        w = weights + k
+    row[kept] = row[kept + 1] = row[kept + 2] = 0
+    packed = out if kept == count else f
+    for k in range(0, kept, 4):
         if real is float:
-            out[sample[k]] = patch_slope_float(
-                table + row[k], bins, w[0], w[BLOCK], w[2 * BLOCK], w[3 * BLOCK], m_rest[k])
+            patch_slopes_float(table, row + k, bins, weights + k, slopes + k, BLOCK, packed + k)
         else:
-            out[sample[k]] = patch_slope_double(
-                table + row[k], bins, w[0], w[BLOCK], w[2 * BLOCK], w[3 * BLOCK], m_rest[k])
+            patch_slopes_double(table, row + k, bins, weights + k, slopes + k, BLOCK, packed + k)
+    unpack(packed, kept, sample, count, out)
 
 
 cdef inline void slope_half(
     real *f, real *m, int count, real low, real high, int per_bin, const real *table, int bins, real *out
 ) noexcept nogil:
     cdef int sample[BLOCK]
-    cdef int row[BLOCK]
+    cdef int row[BLOCK + 4]
     cdef int column[BLOCK]
-    cdef real m_rest[BLOCK]
-    cdef int k, kept
-    kept = pack(f, m, low, high, count, sample)
-    if kept < count:
-        for k in range(count):
-            out[k] = 0
+    cdef real slopes[4 * BLOCK]
+    cdef real *packed
+    cdef int k, kept = pack(f, m, low, high, count, sample)
     to_sub_bins(f, kept, low, high, per_bin, row)
-    place(m, kept, bins - 3, column, m_rest)
+    place(m, kept, bins - 3, column, m)
+    weigh(m, kept, slopes, True)
     for k in range(kept):
         row[k] = row[k] * bins + column[k]
-    for k in range(kept):
+    row[kept] = row[kept + 1] = row[kept + 2] = 0
+    packed = out if kept == count else f
+    for k in range(0, kept, 4):
         if real is float:
-            out[sample[k]] = row_slope_float(table + row[k], m_rest[k])
+            row_slopes_float(table, row + k, slopes + k, BLOCK, packed + k)
         else:
-            out[sample[k]] = row_slope_double(table + row[k], m_rest[k])
+            row_slopes_double(table, row + k, slopes + k, BLOCK, packed + k)
+    unpack(packed, kept, sample, count, out)

@@ -36,7 +36,15 @@ KERNELS = {
     "box": ("Box",),
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
-    "histogram": ("Image", "Workspace", "bin_coordinates", "find_tails", "joint_histogram", "sample_slopes"),
+    "histogram": (
+        "Image",
+        "Workspace",
+        "bin_coordinates",
+        "find_tails",
+        "joint_histogram",
+        "sample_slopes",
+        "score",
+    ),
     "warp": ("affine_sums", "sample_affine", "spline_columns", "warp_cubic", "warp_linear", "warp_nearest"),
 }
 
