@@ -15,6 +15,10 @@ from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_r
 from windows cimport (BLOCK, Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half,
                       stretched, to_coordinates)
 
+cdef enum:
+    STRIP = 32
+
+
 cdef enum Method:  # the order of imgtool.metrics.METHODS
     EXACT
     HALF
@@ -56,56 +60,63 @@ cdef class Image:
         return self.samples.size
 
 
-cdef Py_ssize_t tails(
-    const Samples *samples, real low, real high, real *below, real *above, Py_ssize_t start, Py_ssize_t stop,
-    Py_ssize_t *found
+cdef struct Tails:
+    Py_ssize_t finite, below, above, low_ties, high_ties
+
+
+cdef bint collect_tails(
+    const Samples *samples, real low, real high, real[::1] below, real[::1] above, Py_ssize_t start, Py_ssize_t stop,
+    Tails *found
 ) noexcept nogil:
+    """Returns whether there was room for all."""
     cdef real scratch[BLOCK]
     cdef const real *block
-    cdef int i, count, outside
-    cdef Py_ssize_t finite = 0, lows = 0, highs = 0
+    cdef int i, count, first, inside
     cdef real value
-    found[2] = found[3] = 0
     while start < stop:
         count = <int>min(BLOCK, stop - start)
         block = look(samples, start, count, scratch)
-        outside = 0
-        for i in range(count):
-            outside += (block[i] - block[i] == 0) & (low < block[i]) & (block[i] < high)
-        if outside == count:
-            finite += count
-        else:
-            for i in range(count):
+        start += count
+        for first in range(0, count, 32):  # STRIP
+            inside = 0
+            for i in range(first, min(first + STRIP, count)):
+                inside += (block[i] - block[i] == 0) & (low < block[i]) & (block[i] < high)
+            found.finite += inside
+            if inside == STRIP:
+                continue
+            found.finite -= inside
+            if found.below + STRIP > below.shape[0] or found.above + STRIP > above.shape[0]:
+                return False
+            for i in range(first, min(first + STRIP, count)):
                 value = block[i]
                 if not value - value == 0:
                     continue
-                finite += 1
+                found.finite += 1
                 if value < low:
-                    below[lows] = value
-                    lows += 1
+                    below[found.below] = value
+                    found.below += 1
                 elif value > high:
-                    above[highs] = value
-                    highs += 1
+                    above[found.above] = value
+                    found.above += 1
                 else:
-                    found[2] += value == low
-                    found[3] += value == high
-        start += count
-    found[0], found[1] = lows, highs
-    return finite
+                    found.low_ties += value == low
+                    found.high_ties += value == high
+    return True
 
 
 def find_tails(
     Image image, double low, double high, real[::1] below, real[::1] above, Py_ssize_t start, Py_ssize_t stop
 ):
-    """Of the samples [start, stop) put those below `low` and above `high` into arrays of that length.
+    """Of the samples [start, stop) put those below `low` into one array and those above `high` into another.
 
-    Returns the number of finite samples, of those below, above, and equal to `low` and to `high`.
+    Returns the numbers of finite samples, of those below, above, and equal to `low` and to `high`; or None if there is
+    not room for all and 32 more.
     """
-    cdef Py_ssize_t found[4]
-    cdef Py_ssize_t finite
+    cdef Tails found = Tails(0, 0, 0, 0, 0)
+    cdef bint complete
     with nogil:
-        finite = tails(&image.samples, <real>low, <real>high, &below[0], &above[0], start, stop, found)
-    return finite, found[0], found[1], found[2], found[3]
+        complete = collect_tails(&image.samples, <real>low, <real>high, below, above, start, stop, &found)
+    return (found.finite, found.below, found.above, found.low_ties, found.high_ties) if complete else None
 
 
 def bin_coordinates(

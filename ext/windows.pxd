@@ -66,26 +66,31 @@ cdef inline int pack(real *fixed, real *moving, real low, real high, int count, 
     return kept
 
 
-cdef inline void place(const real *positions, int count, int last, int *first, result *t) noexcept nogil:
+cdef inline void place(const real *positions, int count, int last, int *first, double *t) noexcept nogil:
     """The first of the four bins under each window, and how far beyond the second the position lies, in [0, 1]."""
     # `last` is the largest whole part for which all four are bins.
     cdef int k, whole
     for k in range(count):
         whole = <int>positions[k]
         whole = whole if whole < last else last
-        t[k] = <result>(positions[k] - whole)
+        t[k] = positions[k] - whole
         first[k] = whole - 1
 
 
-cdef inline void weigh(const real *t, int count, real *weights, bint slopes) noexcept nogil:
-    """Four arrays, BLOCK apart, of window weights or their slopes."""
-    cdef int k
-    cdef real w[4]
+cdef inline void weigh(
+    const real *positions, int count, int last, int *first, result *weights, bint slopes
+) noexcept nogil:
+    """The first of the four bins under each window, and their weights or slopes in four arrays, BLOCK apart."""
+    cdef int k, whole
+    cdef result w[4]
     for k in range(count):
+        whole = <int>positions[k]
+        whole = whole if whole < last else last
+        first[k] = whole - 1
         if slopes:
-            cubic_slopes(t[k], w)
+            cubic_slopes(<result>(positions[k] - whole), w)
         else:
-            cubic_weights(t[k], w)
+            cubic_weights(<result>(positions[k] - whole), w)
         weights[k], weights[BLOCK + k], weights[2 * BLOCK + k], weights[3 * BLOCK + k] = w[0], w[1], w[2], w[3]
 
 
@@ -112,14 +117,12 @@ cdef inline void add_exact(real *f, real *m, int count, double *table, int bins)
     cdef int sample[BLOCK]
     cdef int row[BLOCK]
     cdef int column[BLOCK]
-    cdef double f_rest[BLOCK]
     cdef double m_rest[BLOCK]
     cdef double weights[4 * BLOCK]
     cdef int k, stride = stretched(bins)
     count = pack(f, m, <real>-INFINITY, <real>INFINITY, count, sample)
-    place(f, count, bins - 3, row, f_rest)
+    weigh(f, count, bins - 3, row, weights, False)
     place(m, count, bins - 3, column, m_rest)
-    weigh(f_rest, count, weights, False)
     for k in range(count):
         row[k] = row[k] * stride + 4 * column[k]
     for k in range(count):
@@ -180,10 +183,8 @@ cdef inline void slope_exact(
     cdef real slopes[4 * BLOCK]
     cdef real *packed
     cdef int k, kept = pack(f, m, low, high, count, sample)
-    place(f, kept, bins - 3, row, f)
-    place(m, kept, bins - 3, column, m)
-    weigh(f, kept, weights, False)
-    weigh(m, kept, slopes, True)
+    weigh(f, kept, bins - 3, row, weights, False)
+    weigh(m, kept, bins - 3, column, slopes, True)
     for k in range(kept):
         row[k] = row[k] * bins + column[k]
     row[kept] = row[kept + 1] = row[kept + 2] = 0
@@ -206,8 +207,7 @@ cdef inline void slope_half(
     cdef real *packed
     cdef int k, kept = pack(f, m, low, high, count, sample)
     to_sub_bins(f, kept, low, high, per_bin, row)
-    place(m, kept, bins - 3, column, m)
-    weigh(m, kept, slopes, True)
+    weigh(m, kept, bins - 3, column, slopes, True)
     for k in range(kept):
         row[k] = row[k] * bins + column[k]
     row[kept] = row[kept + 1] = row[kept + 2] = 0

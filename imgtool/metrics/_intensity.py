@@ -83,29 +83,40 @@ def bin_limits(bins: int) -> tuple[float, float]:
     return margin, bins - 1 - margin
 
 
+class _Bracket(NamedTuple):
+    """Two intensities, and the share of samples that lies beyond each, as far as a few samples can tell."""
+
+    low: float
+    high: float
+    share: float
+
+
+_EVERYTHING = _Bracket(inf, inf, 1.0)
+
+
 class _Tails:
     """The finite samples below one value and above another, so that order statistics near both ends are known.
 
     Counting and collecting is one pass; a sort of the whole image would take ten times as long.
     """
 
-    def __init__(self, image: _ext.Image, low: float, high: float, threads: int) -> None:
-        below, above = (np.empty(image.size, np.float32 if image.single else np.float64) for _ in range(2))
-        parts = {"below": [below[:0]], "above": [above[:0]]}
-        totals = np.zeros(5, np.int64)
+    def __init__(self, image: _ext.Image, bracket: _Bracket, threads: int) -> None:
+        dtype = np.dtype(np.float32 if image.single else np.float64)
+        length = -(-image.size // threads)
+        # Twice what is expected; a kernel asks for a strip of 32 to spare.
+        room = min(int(2 * bracket.share * image.size) + 1024, length) + 32
+        below, above = (np.empty((threads, room), dtype) for _ in range(2))
 
-        def work(start: int, stop: int) -> tuple[int, ...]:
-            return _ext.find_tails(image, low, high, below[start:stop], above[start:stop], start, stop)
+        def work(start: int, stop: int) -> tuple[int, ...] | None:
+            lane = start // length
+            return _ext.find_tails(image, bracket.low, bracket.high, below[lane], above[lane], start, stop)
 
-        found = run_slabs(work, image.size, _SLAB_SAMPLES, threads)
-        for number, counts in enumerate(found):
-            start = number * _SLAB_SAMPLES
-            parts["below"].append(below[start : start + counts[1]])
-            parts["above"].append(above[start : start + counts[2]])
-            totals += counts
-        self._below, self._above = np.concatenate(parts["below"]), np.concatenate(parts["above"])
-        self.finite, _, _, self._low_ties, self._high_ties = totals.tolist()
-        self._low, self._high = low, high
+        found = [counts for counts in run_slabs(work, image.size, length, threads) if counts is not None]
+        self.complete = len(found) == -(-image.size // length)
+        self.finite, _, _, self._low_ties, self._high_ties = np.sum([(0,) * 5, *found], axis=0).tolist()
+        self._below = np.concatenate([below[:0, 0], *(below[lane, : n[1]] for lane, n in enumerate(found))])
+        self._above = np.concatenate([above[:0, 0], *(above[lane, : n[2]] for lane, n in enumerate(found))])
+        self._low, self._high = bracket.low, bracket.high
 
     def value(self, rank: int) -> float | None:
         """The finite value with so many smaller ones or equals before it, if it is known."""
@@ -143,10 +154,10 @@ def intensity_range(
     Where both percentiles coincide (sparse images) it is that from the least to the greatest value.
     """
     image = _ext.Image(values, mask, is_single(values))
-    tails = _Tails(image, *_brackets(values, mask, percentiles), threads)
-    ends = [tails.percentile(percentile) for percentile in percentiles] if tails.finite else [0.0, 0.0]
-    if None in ends or ends[0] == ends[1]:
-        tails = _Tails(image, inf, inf, threads)
+    tails = _Tails(image, _bracket(values, mask, percentiles), threads)
+    ends = [tails.percentile(percentile) for percentile in percentiles] if tails.finite else [None]
+    if not tails.complete or None in ends or ends[0] == ends[1]:
+        tails = _Tails(image, _EVERYTHING, threads)
         if not tails.finite:
             raise ImgtoolError(f"{name} has no finite pixel to compare; check its values and its mask")
         ends = [tails.percentile(percentile) for percentile in percentiles]
@@ -163,11 +174,10 @@ def intensity_range(
     return Range(low, high)
 
 
-def _brackets(values: Array, mask: Mask | None, percentiles: tuple[float, float]) -> tuple[float, float]:
-    """Intensities that the percentiles lie below and above, as far as a few samples can tell; else infinite."""
-    everything = inf, inf
+def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float]) -> _Bracket:
+    """Intensities that the percentiles lie below and above, as far as a few samples can tell."""
     if values.size <= 2 * _SAMPLES:
-        return everything
+        return _EVERYTHING
     step = values.size // _SAMPLES
     # A step with a divisor in common with the row length would see some columns only.
     while gcd(step, values.shape[-1]) > 1:
@@ -176,7 +186,7 @@ def _brackets(values: Array, mask: Mask | None, percentiles: tuple[float, float]
     sample = values[places] if mask is None else values[places][mask[places]]
     sample = np.sort(sample[np.isfinite(sample)])
     if sample.size < _SAMPLES // 16:
-        return everything
+        return _EVERYTHING
     ranks = []
     for percentile, direction in zip(percentiles, (1, -1), strict=True):
         share = percentile / 100
@@ -184,7 +194,10 @@ def _brackets(values: Array, mask: Mask | None, percentiles: tuple[float, float]
         doubt = 4 * sqrt(sample.size * share * (1 - share)) + 4
         ranks.append(share * (sample.size - 1) + direction * doubt)
     low, high = ceil(ranks[0]), floor(ranks[1])
-    return (float(sample[low]), float(sample[high])) if 0 <= low < high < sample.size else everything
+    if not 0 <= low < high < sample.size:
+        return _EVERYTHING
+    beyond = max(low + 1, sample.size - high) / sample.size
+    return _Bracket(float(sample[low]), float(sample[high]), beyond)
 
 
 def to_bins(values: Array, limits: Range, onto: tuple[float, float], threads: int) -> Array:
