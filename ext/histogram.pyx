@@ -138,14 +138,16 @@ def joint_histogram(
     """Add the Parzen windows of samples [start, stop) to `table` (fixed bins, warped bins)."""
     cdef real f[BLOCK]
     cdef real m[BLOCK]
-    cdef int i, count
+    cdef int i, count, bins = <int>table.shape[0]
+    cdef double[::1] windows = np.zeros(bins * stretched(bins))
     with nogil:
         while start < stop:
             count = <int>min(BLOCK, stop - start)
             for i in range(count):
                 f[i], m[i] = fixed[start + i], warped[start + i]
-            add_exact(f, m, count, &table[0, 0], <int>table.shape[0])
+            add_exact(f, m, count, &windows[0], bins)
             start += count
+        fold(&windows[0], stretched(bins), bins, bins, &table[0, 0])
 
 
 def sample_slopes(
@@ -276,6 +278,7 @@ cdef class Workspace:
                     gather_rows(&self.parts[0, 0], columns, bins, &self.first[0], &self.weights[0, 0], bins,
                                 &self.joint[0, 0])
                 else:
+                    memset(&self.joint[0, 0], 0, sizeof(double) * bins * bins)
                     fold(&self.parts[0, 0], stretched(bins), bins, bins, &self.joint[0, 0])
             tabulate(&self.joint[0, 0], bins, &self.marginals[0, 0], &self.marginals[1, 0], &self.slopes[0, 0],
                      &self.work[0], &self.figures[0])

@@ -130,9 +130,8 @@ cdef inline void spread_rows(
 
 
 cdef inline void fold(const double *windows, int stride, int rows, int bins, double *out) noexcept nogil:
-    """Add up, from the windows summed apart for each first bin, what falls on each bin: `out` is rows x bins."""
+    """Add what falls on each bin, from the windows summed apart for each first bin, to `out`, rows x bins."""
     cdef int i, k, x
-    memset(out, 0, sizeof(double) * rows * bins)
     for i in range(rows):
         for x in range(bins - 3):
             for k in range(4):

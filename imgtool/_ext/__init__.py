@@ -33,6 +33,7 @@ ISA = _choose()
 
 #: The kernels' names by module, each of which is built once per level.
 KERNELS = {
+    "alignment": ("Alignment",),
     "box": ("Box",),
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),

@@ -90,6 +90,26 @@ def pair_count(plan: Spectrum, height: int, width: int, channels: int) -> int: .
 def tiles_in_pair(
     plan: Spectrum, height: int, width: int, channels: int, pair: int
 ) -> list[tuple[int, int, int, int, int]]: ...
+class Alignment:
+    joint: Any
+    slopes: Any
+    marginals: Any
+    figures: Any
+    def __init__(
+        self,
+        fixed: npt.NDArray[np.float32],
+        moving: npt.NDArray[np.float32],
+        offsets: npt.NDArray[np.float32],
+        bins: int,
+        low: float,
+        high: float,
+        per_bin: int,
+        lanes: int,
+    ) -> None: ...
+    def add(self, matrix: _Float64, lane: int, start: int, stop: int) -> None: ...
+    def tabulate(self, lanes: int) -> None: ...
+    def differentiate(self, matrix: _Float64, projective: bool, out: _Float64, start: int, stop: int) -> None: ...
+
 class Image:
     single: bool
     @property

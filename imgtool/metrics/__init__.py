@@ -10,6 +10,7 @@ import numpy.typing as npt
 
 from .. import _ext
 from .._check import Array
+from ._alignment import Alignment as Alignment
 from ._intensity import PERCENTILES as PERCENTILES
 from ._intensity import Range as Range
 from ._intensity import bin_count as bin_count

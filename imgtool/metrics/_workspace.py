@@ -171,12 +171,12 @@ class Workspace:
     @property
     def joint(self) -> Table:
         """The joint histogram (fixed bins, moving bins) of the last `evaluate`: a read-only view, not a copy."""
-        return _view(self._core.joint)
+        return view(self._core.joint)
 
     @property
     def marginals(self) -> Table:
         """The histograms of fixed and moving, (2, bins), of the last `evaluate`: a read-only view, not a copy."""
-        return _view(self._core.marginals)
+        return view(self._core.marginals)
 
     def derivative(self, out: Array | None = None) -> Array:
         """The derivative of NMI with respect to each value of moving, per unit of intensity, in its shape.
@@ -236,7 +236,7 @@ class Workspace:
         return limits.low, (high - low) / (limits.high - limits.low)
 
 
-def _view(table: Any) -> Table:
+def view(table: Any) -> Table:
     array = np.asarray(table)
     array.flags.writeable = False
     return array
