@@ -15,8 +15,11 @@ cdef extern from *:
     """
     /* Half a pixel and a little more: a shift by just half a pixel is inside whatever rounding makes of it. */
     #define MARGIN (0.5 + 1e-6)
+    /* Two neighbouring floats. Wide gathers are slower than loading such pairs one by one. */
+    typedef double pair __attribute__((aligned(4), may_alias));
     """
     const double MARGIN
+    ctypedef double pair
 
 cdef enum:
     CHUNK = 64  # the widest tile of sample offsets
@@ -42,34 +45,38 @@ cdef inline void locate(
 ) noexcept nogil:
     """The pixel above and to the left of each position, where between it and the next the position lies, and by how
     much the position held on the plane moves with it (1 or 0); u is NaN outside."""
-    cdef int k, x0, y0, last_x = plane.width - 2, last_y = plane.height - 2
-    cdef double x, y, w, inner_x, inner_y, most_x = plane.width - 1, most_y = plane.height - 1
-    cdef bint projective = matrix[6] != 0 or matrix[7] != 0 or matrix[8] != 1
-    for k in range(chunk.count):
-        x = chunk.column + k + chunk.x_offsets[k]
-        y = chunk.row + chunk.y_offsets[k]
-        inner_x = matrix[0] * x + (matrix[1] * y + matrix[2])
-        inner_y = matrix[3] * x + (matrix[4] * y + matrix[5])
-        if projective:
+    cdef int k, x0, y0, last_x = plane.width - 2, last_y = plane.height - 2, width = plane.width
+    cdef int row = chunk.row, column = chunk.column, count = chunk.count
+    cdef double x, y, w, held_x, held_y, most_x = plane.width - 1, most_y = plane.height - 1
+    cdef float fraction
+    cdef double inner_x[CHUNK]
+    cdef double inner_y[CHUNK]
+    for k in range(count):
+        x, y = column + k + chunk.x_offsets[k], row + chunk.y_offsets[k]
+        inner_x[k] = matrix[0] * x + (matrix[1] * y + matrix[2])
+        inner_y[k] = matrix[3] * x + (matrix[4] * y + matrix[5])
+    if matrix[6] != 0 or matrix[7] != 0 or matrix[8] != 1:
+        for k in range(count):
+            x, y = column + k + chunk.x_offsets[k], row + chunk.y_offsets[k]
             w = matrix[6] * x + (matrix[7] * y + matrix[8])
             # Behind the horizon there is nothing.
-            inner_x = inner_x / w if w > 0 else -1e9
-            inner_y = inner_y / w if w > 0 else -1e9
-        x = inner_x if inner_x > 0 else 0
-        x = x if x < most_x else most_x
-        y = inner_y if inner_y > 0 else 0
-        y = y if y < most_y else most_y
-        x_scale[k] = 1 if x == inner_x else 0
-        y_scale[k] = 1 if y == inner_y else 0
-        x0, y0 = <int>x, <int>y
+            inner_x[k] = inner_x[k] / w if w > 0 else -1e9
+            inner_y[k] = inner_y[k] / w if w > 0 else -1e9
+    for k in range(count):
+        x, y = inner_x[k], inner_y[k]
+        held_x = x if x > 0 else 0
+        held_x = held_x if held_x < most_x else most_x
+        held_y = y if y > 0 else 0
+        held_y = held_y if held_y < most_y else most_y
+        x_scale[k] = 1 if held_x == x else 0
+        y_scale[k] = 1 if held_y == y else 0
+        x0, y0 = <int>held_x, <int>held_y
         x0 = x0 if x0 < last_x else last_x
         y0 = y0 if y0 < last_y else last_y
-        v[k] = <float>(y - y0)
-        u[k] = <float>(x - x0)
-        if not ((inner_x >= -MARGIN) & (inner_x <= most_x + MARGIN)
-                & (inner_y >= -MARGIN) & (inner_y <= most_y + MARGIN)):
-            u[k] = NAN
-        corner[k] = y0 * plane.width + x0
+        fraction = <float>(held_x - x0)
+        v[k] = <float>(held_y - y0)
+        u[k] = fraction if (x >= -MARGIN) & (x <= most_x + MARGIN) & (y >= -MARGIN) & (y <= most_y + MARGIN) else NAN
+        corner[k] = y0 * width + x0
 
 
 cdef inline void interpolate(
@@ -79,11 +86,14 @@ cdef inline void interpolate(
     """The bilinear interpolant and its derivatives; NaN outside and beside a NaN."""
     cdef int k
     cdef float top, bottom, top_step, bottom_step
-    cdef const float *upper = plane.values
-    cdef const float *lower = plane.values + plane.width
+    cdef float upper[2 * CHUNK]
+    cdef float lower[2 * CHUNK]
     for k in range(count):
-        top, bottom = upper[corner[k]], lower[corner[k]]
-        top_step, bottom_step = upper[corner[k] + 1] - top, lower[corner[k] + 1] - bottom
+        (<pair *>upper)[k] = (<const pair *>(plane.values + corner[k]))[0]
+        (<pair *>lower)[k] = (<const pair *>(plane.values + plane.width + corner[k]))[0]
+    for k in range(count):
+        top, bottom = upper[2 * k], lower[2 * k]
+        top_step, bottom_step = upper[2 * k + 1] - top, lower[2 * k + 1] - bottom
         top, bottom = top + u[k] * top_step, bottom + u[k] * bottom_step
         value[k] = top + v[k] * (bottom - top)
         along_x[k] = top_step + v[k] * (bottom_step - top_step)
