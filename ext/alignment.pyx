@@ -140,6 +140,8 @@ cdef class Alignment:
 
     def __init__(self, const float[:, ::1] fixed, const float[:, ::1] moving, const float[:, :, ::1] offsets, int bins,
                  float low, float high, int per_bin, int lanes):
+        cdef Py_ssize_t i
+        cdef bint beside
         cdef int columns = sub_bin_count(low, high, per_bin)
         if min(fixed.shape[0], fixed.shape[1], moving.shape[0], moving.shape[1]) < 2:
             raise ValueError("planes are 2 x 2 pixels or larger")
@@ -161,7 +163,10 @@ cdef class Alignment:
             np.zeros((bins, bins)), np.zeros((bins, bins)), np.zeros((2, bins)))
         self.figures = np.zeros(5)
         with nogil:
-            self.place_fixed(&fixed[0, 0])
+            beside = False
+            for i in range(offsets.shape[1] * offsets.shape[2] * 2):
+                beside |= (&offsets[0, 0, 0])[i] != 0
+            self.place_fixed(&fixed[0, 0], beside)
 
     cdef Chunk chunk_at(self, int row, int column) noexcept nogil:
         cdef Chunk chunk
@@ -171,8 +176,8 @@ cdef class Alignment:
         chunk.x_offsets, chunk.y_offsets = &self.offsets[0, line, 0], &self.offsets[1, line, 0]
         return chunk
 
-    cdef void place_fixed(self, const float *fixed) noexcept nogil:
-        """The sub-bins of the fixed plane, sampled in the same way as moving."""
+    cdef void place_fixed(self, const float *fixed, bint beside) noexcept nogil:
+        """The sub-bins of the fixed plane, sampled in the same way as moving if samples lie beside the pixels."""
         cdef double[9] identity = [1, 0, 0, 0, 1, 0, 0, 0, 1]
         cdef Plane plane = Plane(fixed, self.height, self.width)
         cdef Chunk chunk
@@ -190,6 +195,10 @@ cdef class Alignment:
                 chunk = self.chunk_at(row, column)
                 locate(&chunk, identity, &plane, corner, u, v, along_x, along_y)
                 interpolate(&plane, corner, u, v, chunk.count, value, along_x, along_y)
+                if not beside:
+                    # A pixel is there also where its neighbour is missing.
+                    for k in range(chunk.count):
+                        value[k] = fixed[<Py_ssize_t>row * self.width + column + k]
                 to_sub_bins(value, chunk.count, self.low, self.high, self.per_bin, self.columns, sub_bin)
                 for k in range(chunk.count):
                     self.fixed_sub_bins[row, column + k] = <unsigned short>sub_bin[k]

@@ -90,6 +90,7 @@ def pair_count(plan: Spectrum, height: int, width: int, channels: int) -> int: .
 def tiles_in_pair(
     plan: Spectrum, height: int, width: int, channels: int, pair: int
 ) -> list[tuple[int, int, int, int, int]]: ...
+
 class Alignment:
     joint: Any
     slopes: Any
