@@ -17,6 +17,7 @@ from .words import HELP, advice, one_line
 _COMMANDS = {
     "convolve": "Convolve images with a kernel.",
     "kernels": "List the named kernels; print or draw one.",
+    "nmi": "Measure how much images tell of each other: NMI and mutual information.",
     "register": "Register moving images to a fixed one.",
     "warp": "Warp images by a transform that register wrote.",
 }

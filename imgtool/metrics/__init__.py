@@ -16,9 +16,11 @@ from ._intensity import Range as Range
 from ._intensity import bin_count as bin_count
 from ._intensity import bin_limits as bin_limits
 from ._intensity import intensity_range as intensity_range
+from ._intensity import percentile_pair as percentile_pair
 from ._intensity import pixel_mask as pixel_mask
 from ._intensity import real_image as real_image
 from ._intensity import to_bins as to_bins
+from ._picture import picture as picture
 from ._workspace import METHODS as METHODS
 from ._workspace import Similarity as Similarity
 from ._workspace import Table as Table

@@ -20,8 +20,8 @@ class Alignment:
     """NMI of `fixed` and of `moving` seen through a matrix, and its derivative with respect to the matrix.
 
     Both planes are float32 bin coordinates (see `to_bins` and `bin_limits`), NaN where a pixel is missing for whatever
-    reason, 2 x 2 pixels or larger. Matrices are 3 x 3, take (x, y, 1) of fixed to moving, and may be projective. Nothing
-    is allocated per evaluation, and results are the same to the last bit for any number of threads.
+    reason, 2 x 2 pixels or larger. Matrices are 3 x 3, take (x, y, 1) of fixed to moving, and may be projective.
+    Nothing is allocated per evaluation, and results are the same to the last bit for any number of threads.
 
     Parameters
     ----------
@@ -29,7 +29,7 @@ class Alignment:
     sub_bins : int
         Sub-bins per bin. 4 are enough for sums over pixels; the work apart from pixels grows with its square.
     offsets : (2, rows, columns) float array, optional
-        Samples are taken at (x, y) + offsets[:, y, x], which repeats like tiles at most 64 columns wide, of both planes.
+        Samples of both planes are taken at (x, y) + offsets[:, y, x], which repeats like tiles at most 64 columns wide.
     threads : int
     """
 

@@ -113,7 +113,8 @@ class _Tails:
 
         found = [counts for counts in run_slabs(work, image.size, length, threads) if counts is not None]
         self.complete = len(found) == -(-image.size // length)
-        self.finite, _, _, self._low_ties, self._high_ties = np.sum([(0,) * 5, *found], axis=0).tolist()
+        totals: list[int] = np.sum([(0,) * 5, *found], axis=0).tolist()
+        self.finite, _, _, self._low_ties, self._high_ties = totals
         self._below = np.concatenate([below[:0, 0], *(below[lane, : n[1]] for lane, n in enumerate(found))])
         self._above = np.concatenate([above[:0, 0], *(above[lane, : n[2]] for lane, n in enumerate(found))])
         self._low, self._high = bracket.low, bracket.high

@@ -1,6 +1,6 @@
 """NMI of one pair of images after another, in the same memory."""
 
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import numpy as np
@@ -44,9 +44,19 @@ class Similarity:
     moving_entropy: float
     joint_entropy: float
     samples: int  # pixels that count: inside the mask and finite in both images
-    overlap: float  # their share of all pixels
+    masked: int  # pixels outside the mask
+    missing: int  # pixels inside that are NaN or infinite in either image
     fixed_range: Range
     moving_range: Range
+
+    @property
+    def overlap(self) -> float:
+        """The share of all pixels that count."""
+        return self.samples / (self.samples + self.masked + self.missing)
+
+    def as_dict(self) -> dict[str, Any]:
+        """All figures by name, for JSON."""
+        return asdict(self) | {"overlap": self.overlap}
 
 
 class Workspace:
@@ -61,9 +71,9 @@ class Workspace:
     bins : int, 4 to 256
         Bins per image.
     method : {"exact", "half", "counts"}
-        "exact": cubic windows on both images. "half": the fixed image is rounded to sub-bins, which makes its derivative
-        good to about 1 % per pixel. "counts": both are, and the derivative is looked up; for optimisers, which sum over
-        pixels: NMI is good to about 1e-5, the sums to 1e-3.
+        "exact": cubic windows on both images. "half": the fixed image is rounded to sub-bins, for the forces of dense
+        deformations. "counts": both are, and the derivative is looked up, for optimisers, which sum it over pixels.
+        Their errors are in docs/accuracy.md.
     sub_bins : int, 1 to 32
         Sub-bins per bin; errors fall with their square or faster, tables grow with it.
     percentiles : two floats
@@ -124,6 +134,7 @@ class Workspace:
         """
         fixed = image_array(image, "fixed")
         self._mask = None if mask is None else pixel_mask(mask, fixed.shape, "mask")
+        self._masked = 0 if self._mask is None else fixed.size - int(np.count_nonzero(self._mask))
         self._fixed_range = self._range(fixed, "fixed", limits)
         self._fixed, self._moving, self._state = fixed, None, "images"
 
@@ -165,8 +176,18 @@ class Workspace:
             raise ImgtoolError(f"fixed and {self._name} have no pixel in common that is finite in both")
         self._state = ""
         count = round(samples)
-        ranges = self._fixed_range, self._moving_range
-        return Similarity(nmi, fixed + moving - joint, fixed, moving, joint, count, count / size, *ranges)
+        return Similarity(
+            nmi,
+            fixed + moving - joint,
+            fixed,
+            moving,
+            joint,
+            count,
+            self._masked,
+            size - self._masked - count,
+            self._fixed_range,
+            self._moving_range,
+        )
 
     @property
     def joint(self) -> Table:
@@ -187,7 +208,7 @@ class Workspace:
         return self._differentiate(None, out)
 
     def gradient(self, field: npt.ArrayLike, out: Array | None = None) -> Array:
-        """The derivative times each component of `field`, (components, *shape): that by a displacement of each pixel."""
+        """The derivative times each component of `field`, (components, *shape): by a displacement of each pixel."""
         components = as_array(field, "warped_gradient")
         shape = () if self._moving is None else self._moving.shape
         if components.ndim == 0 or components.shape[1:] != shape or components.dtype.kind == "c":

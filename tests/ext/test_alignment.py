@@ -2,8 +2,8 @@
 
 import numpy as np
 import pytest
-from scipy import ndimage
 from references import cubic_rows
+from scipy import ndimage
 
 from imgtool import metrics
 
