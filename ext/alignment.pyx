@@ -9,6 +9,7 @@ from libc.math cimport NAN
 from libc.string cimport memset
 import numpy as np
 
+from windows cimport to_sub_bins
 from tables cimport gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows, tabulate
 
 cdef extern from *:
@@ -100,21 +101,6 @@ cdef inline void interpolate(
         along_y[k] = bottom - top
 
 
-cdef inline void to_sub_bins(
-    const float *values, int count, float low, float high, int per_bin, int columns, int *sub_bin
-) noexcept nogil:
-    cdef int k, inner
-    cdef float value
-    for k in range(count):
-        value = values[k] if values[k] > low else low
-        value = value if value < high else high
-        inner = 1 + <int>((value - low) * per_bin)
-        inner = inner if inner < columns - 1 else columns - 2
-        inner = inner if value > low else 0
-        inner = inner if value < high else columns - 1
-        sub_bin[k] = inner if values[k] == values[k] else NOWHERE
-
-
 cdef class Alignment:
     """Two planes of bin coordinates in [low, high], NaN where a pixel is missing, 2 x 2 pixels or larger.
 
@@ -199,8 +185,9 @@ cdef class Alignment:
                     # A pixel is there also where its neighbour is missing.
                     for k in range(chunk.count):
                         value[k] = fixed[<Py_ssize_t>row * self.width + column + k]
-                to_sub_bins(value, chunk.count, self.low, self.high, self.per_bin, self.columns, sub_bin)
+                to_sub_bins(value, chunk.count, self.low, self.high, self.per_bin, sub_bin)
                 for k in range(chunk.count):
+                    sub_bin[k] = sub_bin[k] if value[k] == value[k] else NOWHERE
                     self.fixed_sub_bins[row, column + k] = <unsigned short>sub_bin[k]
                 column += chunk.count
 
@@ -283,10 +270,10 @@ cdef void count_chunk(
     cdef float step_y[CHUNK]
     locate(chunk, matrix, plane, corner, u, v, x_scale, y_scale)
     interpolate(plane, corner, u, v, count, value, step_x, step_y)
-    to_sub_bins(value, count, low, high, per_bin, columns, cell)
+    to_sub_bins(value, count, low, high, per_bin, cell)
     for k in range(count):
         # Missing samples are counted in a cell behind all others, whose slope is 0; their steps may be NaN.
-        cell[k] = fixed[k] * columns + cell[k] if (fixed[k] != NOWHERE) & (cell[k] != NOWHERE) else columns * columns
+        cell[k] = fixed[k] * columns + cell[k] if (fixed[k] != NOWHERE) & (value[k] == value[k]) else columns * columns
         step_x[k] = step_x[k] * x_scale[k] if cell[k] != columns * columns else 0
         step_y[k] = step_y[k] * y_scale[k] if cell[k] != columns * columns else 0
     for k in range(count):

@@ -86,16 +86,25 @@ cdef inline void gather_columns(
     const double *source, int rows, int columns, const int *first, const double *weights, int bins, double *out
 ) noexcept nogil:
     """Sub-bins to bins along columns: `source` is rows x columns, `out` rows x bins."""
-    cdef int i, k, x
+    cdef int i, k, x, at
     cdef double value
-    cdef double *goal
+    cdef double sums[4]
     memset(out, 0, sizeof(double) * rows * bins)
     for i in range(rows):
+        at = first[0]
+        memset(sums, 0, sizeof(sums))
         for x in range(columns):
+            if first[x] != at:
+                # Many sub-bins have the same four bins: their sums stay in registers.
+                for k in range(4):
+                    out[i * bins + at + k] += sums[k]
+                    sums[k] = 0
+                at = first[x]
             value = source[i * columns + x]
-            goal = out + i * bins + first[x]
             for k in range(4):
-                goal[k] += weights[4 * x + k] * value
+                sums[k] += weights[4 * x + k] * value
+        for k in range(4):
+            out[i * bins + at + k] += sums[k]
 
 
 cdef inline void spread_columns(
