@@ -9,7 +9,7 @@ from libc.string cimport memset
 import numpy as np
 
 from bspline cimport real
-from samples cimport Samples, describe, look
+from samples cimport Samples, describe, fetch_line, look
 from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
                      tabulate)
 from windows cimport (BLOCK, Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half,
@@ -80,11 +80,10 @@ cdef bint collect_tails(
         for first in range(0, count, 32):  # STRIP
             inside = 0
             for i in range(first, min(first + STRIP, count)):
-                inside += (block[i] - block[i] == 0) & (low < block[i]) & (block[i] < high)
-            found.finite += inside
+                inside += (low < block[i]) & (block[i] < high)
             if inside == STRIP:
+                found.finite += STRIP
                 continue
-            found.finite -= inside
             if found.below + STRIP > below.shape[0] or found.above + STRIP > above.shape[0]:
                 return False
             for i in range(first, min(first + STRIP, count)):
@@ -383,12 +382,16 @@ cdef void multiply_slopes(
         count = <int>min(BLOCK, stop - start)
         slopes_of(w, start, count, slope)
         if field == NULL:
+            for i in range(0, count, 8):
+                fetch_line(out + start + count + i)
             for i in range(count):
                 out[start + i] = <result>slope[i]
         else:
             offset = start
             while offset < field.size:
                 component = look(field, offset, count, block)
+                for i in range(0, count, 8):
+                    fetch_line(out + offset + count + i)
                 for i in range(count):
                     # A missing pixel often has no gradient either, and NaN * 0 is not 0.
                     out[offset + i] = slope[i] * component[i] if slope[i] != 0 else 0
