@@ -92,3 +92,21 @@ def filtered(image, kernel, *, border="reflect", cval=0, correlate=False, shape=
         ]
         total = total + kernel[place] * around[np.ix_(*tables)]
     return total
+
+
+def cubic(u):
+    """The cubic B-spline."""
+    u = np.abs(u)
+    return np.where(u < 1, 2 / 3 - u**2 + u**3 / 2, np.where(u < 2, (2 - u) ** 3 / 6, 0))
+
+
+def cubic_slope(u):
+    """Its derivative."""
+    a = np.abs(u)
+    return np.sign(u) * np.where(a < 1, 1.5 * a**2 - 2 * a, np.where(a < 2, -((2 - a) ** 2) / 2, 0))
+
+
+def cubic_rows(positions, bins, function=cubic):
+    """For each position a row of what `bins` bins get of it; a missing position gives nothing."""
+    rows = function(np.asarray(positions, np.float64)[:, None] - np.arange(bins))
+    return np.nan_to_num(rows, nan=0.0)

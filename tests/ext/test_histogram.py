@@ -2,6 +2,7 @@
 
 import numpy as np
 import pytest
+from references import cubic_rows, cubic_slope
 
 from imgtool import _ext
 
@@ -9,22 +10,6 @@ from imgtool import _ext
 @pytest.fixture
 def rng():
     return np.random.default_rng(3)
-
-
-def cubic(u):
-    u = np.abs(u)
-    return np.where(u < 1, 2 / 3 - u**2 + u**3 / 2, np.where(u < 2, (2 - u) ** 3 / 6, 0))
-
-
-def cubic_slope(u):
-    a = np.abs(u)
-    return np.sign(u) * np.where(a < 1, 1.5 * a**2 - 2 * a, np.where(a < 2, -((2 - a) ** 2) / 2, 0))
-
-
-def weights(positions, bins, function=cubic):
-    """One row of `bins` weights per position; a missing position has none."""
-    rows = function(positions.astype(np.float64)[:, None] - np.arange(bins))
-    return np.nan_to_num(rows, nan=0.0)
 
 
 def samples(rng, count, bins, dtype):
@@ -44,7 +29,7 @@ def test_the_joint_histogram_is_the_sum_of_windows(isa, rng, dtype, bins, count)
     table = np.zeros((bins, bins))
     _ext.joint_histogram(fixed, warped, table, 0, count)
     both = ~np.isnan(fixed) & ~np.isnan(warped)
-    expected = weights(fixed[both], bins).T @ weights(warped[both], bins)
+    expected = cubic_rows(fixed[both], bins).T @ cubic_rows(warped[both], bins)
     tolerance = 1e-12 if dtype is np.float64 else 3e-7 * count
     np.testing.assert_allclose(table, expected, atol=tolerance)
     assert table.sum() == pytest.approx(np.count_nonzero(both), rel=1e-6)
@@ -57,7 +42,7 @@ def test_slopes_are_windowed_sums_over_the_table(isa, rng, dtype, bins):
     table = rng.standard_normal((bins, bins)).astype(dtype)
     out = np.full(500, np.nan, dtype)
     _ext.sample_slopes(fixed, warped, table, -np.inf, np.inf, out, 0, 500)
-    expected = ((weights(fixed, bins) @ table) * weights(warped, bins, cubic_slope)).sum(axis=1)
+    expected = ((cubic_rows(fixed, bins) @ table) * cubic_rows(warped, bins, cubic_slope)).sum(axis=1)
     np.testing.assert_allclose(out, expected, atol=1e-12 if dtype is np.float64 else 3e-6)
 
 
