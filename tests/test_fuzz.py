@@ -9,7 +9,7 @@ from tempfile import TemporaryDirectory
 import click
 import numpy as np
 import pytest
-from hypothesis import assume, given
+from hypothesis import assume, example, given
 from hypothesis import strategies as st
 
 from imgtool import io, kernels, transforms
@@ -65,6 +65,7 @@ def test_any_text_is_a_kernel_or_no_kernel(text, axes):
 
 
 @given(TEXT.map(lambda text: text.encode("utf-8", "surrogatepass")) | st.binary(max_size=200), st.sampled_from([2, 3]))
+@example(b"PK\x03\x04", 2)
 @pytest.mark.parametrize("extension", ["txt", "csv", "json", "mat", "npy"])
 def test_any_file_is_a_kernel_or_no_kernel(extension, content, axes):
     with TemporaryDirectory() as folder:
