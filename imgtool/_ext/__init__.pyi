@@ -159,6 +159,8 @@ def sample_displaced(
     rows: _Float64,
     shift_x: _Real,
     shift_y: _Real,
+    low: float,
+    high: float,
     value: _Real,
     along_x: _Real,
     along_y: _Real,

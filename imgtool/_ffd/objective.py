@@ -52,12 +52,10 @@ class Similarity:
             warped, along = self._warped[start:stop], self._along[:, start:stop]
             shift = np.empty_like(along)
             fill_field(control, self._row_tables[start], self._column_table, shift)
-            matrix, rows = self._to_moving, self._rows[start:stop]
+            matrix, rows, (low, high) = self._to_moving, self._rows[start:stop], self.held
             _ext.sample_displaced(
-                self._coefficients, matrix, self._columns, rows, shift[0], shift[1], warped, along[0], along[1]
+                self._coefficients, matrix, self._columns, rows, shift[0], shift[1], low, high, warped, along[0], along[1]
             )
-            # A cubic overshoots.
-            np.clip(warped, *self.held, out=warped)
             table = np.zeros((self.bins, self.bins))
             _ext.joint_histogram(self.fixed[start:stop].reshape(-1), warped.reshape(-1), table, 0, warped.size)
             return table
