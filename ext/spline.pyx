@@ -26,6 +26,7 @@ cdef extern from *:
 # Samples are positioned in blocks, in a loop that vectorises, before the scattered reads.
 cdef enum:
     BLOCK = 128
+    LANES = 16
 
 
 def spline_axis(
@@ -383,3 +384,39 @@ def sample_displaced(
                     rows[r], &shift_x[r, c], &shift_y[r, c], <int>min(BLOCK, width - c), low, high,
                     &value[r, c], &along_x[r, c], &along_y[r, c])
                 c += BLOCK
+
+
+def weigh_slopes(
+    const signed char[:, ::1] weights, const real[:, ::1] value, real[:, ::1] along_x, real[:, ::1] along_y
+):
+    """Multiply the slopes by the weights, in 127ths; returns the weighted sum of the values that are not missing."""
+    cdef Py_ssize_t r, c, k, width = value.shape[1]
+    cdef double total = 0
+    cdef real weight, v
+    # Sums of their own for neighbouring columns are added vector by vector.
+    cdef double sums[LANES]
+    with nogil:
+        for k in range(LANES):
+            sums[k] = 0
+        for r in range(value.shape[0]):
+            c = 0
+            while c + LANES <= width:
+                for k in range(LANES):
+                    weight = weights[r, c + k] * <real>0.007874015748031496
+                    v = value[r, c + k]
+                    v = v if v == v else 0
+                    sums[k] += weight * v
+                    along_x[r, c + k] *= weight
+                    along_y[r, c + k] *= weight
+                c += LANES
+            while c < width:
+                weight = weights[r, c] * <real>0.007874015748031496
+                v = value[r, c]
+                v = v if v == v else 0
+                sums[0] += weight * v
+                along_x[r, c] *= weight
+                along_y[r, c] *= weight
+                c += 1
+        for k in range(LANES):
+            total += sums[k]
+    return total
