@@ -192,3 +192,17 @@ def test_single_precision_samples_like_double(isa, rng):
         _ext.sample_displaced(coefficients(image.astype(dtype)), *places, -9.0, 9.0, *out)
         results.append(out)
     np.testing.assert_allclose(results[0], results[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [5, 16, 45])
+def test_weighing_multiplies_slopes_and_sums_what_is_there(isa, rng, dtype, width):
+    weights = rng.integers(-127, 128, (7, width), dtype=np.int8)
+    value, along_x, along_y = rng.standard_normal((3, 7, width)).astype(dtype)
+    value[2, 1:4] = np.nan
+    slopes = along_x.copy(), along_y.copy()
+    total = _ext.weigh_slopes(weights, value, *slopes)
+    share = weights / 127
+    assert total == pytest.approx(np.nansum(share * value), abs=1e-5 if dtype is np.float32 else 1e-12)
+    for slope, along in zip(slopes, (along_x, along_y), strict=True):
+        np.testing.assert_allclose(slope, share * along, rtol=1e-6)
