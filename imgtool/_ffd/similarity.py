@@ -33,7 +33,10 @@ class Similarity:
         dtype = fixed.dtype.type
         (a, b), (c, d) = matrix[:2, :2].tolist()
         # In 127ths: a quarter of the memory, and far more exact than the orientations are.
-        self._directions = np.rint(127 * orientation(fixed, 0.0, threads)).astype(np.int8)
+        directions = orientation(fixed, 0.0, threads)
+        directions *= 127
+        self._directions = np.rint(directions, out=directions).astype(np.int8)
+        del directions
         turned = orientation(moving, -math.atan2(c - b, a + d), threads)
         self._turned = [_padded_coefficients(part, 0.0, 1.0) for part in turned]
         del turned
@@ -77,7 +80,8 @@ class Similarity:
 
         parts = run_slabs(work, len(self._fixed), self._slab_rows, self.threads)
         self._edge_gradient = self._collected([part[2:] for part in parts]) / self._fixed.size
-        return metrics.total([part[0] for part in parts]), sum(part[1] for part in parts) / self._fixed.size
+        table = sum((part[0] for part in parts), np.zeros((self.bins, self.bins)))
+        return table, sum(part[1] for part in parts) / self._fixed.size
 
     def gradient(self, slopes: metrics.Table) -> Control:
         """The derivative of NMI plus the agreement of edges at the last `evaluate`, from NMI's slope table.
