@@ -418,7 +418,8 @@ def _by_axes(source: Array, parts: tuple[Plan, Plan], result: Array, threads: in
 
 def _by_rows(source: Array, found: Plan, result: Array, threads: int) -> int:
     height, width, channels = result.shape
-    ready, at_once = found.ready, slab_rows(found, width * channels)
+    # Slabs change no bit, but each begins with rows that the one before it had made already.
+    ready, at_once = found.ready, height if threads == 1 else slab_rows(found, width * channels)
     return sum(run_slabs(lambda begin, end: ready.slab(source, result, None, begin, end), height, at_once, threads))
 
 
