@@ -100,7 +100,8 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     cdef const real **slots
     cdef const real **rows
     cdef Source plane
-    cdef Py_ssize_t t, group, strip, strips, place, x, y, r, at, count, loaded, filled, oldest, start_stride, goal_stride
+    cdef Py_ssize_t t, group, strip, strips, place, x, y, r, at, count, loaded, filled, oldest
+    cdef Py_ssize_t start_stride, goal_stride
     cdef Py_ssize_t saturated = 0
     if ring == NULL:
         raise MemoryError()
@@ -257,7 +258,8 @@ cdef Py_ssize_t correlate_panels(const Source *source, Task task, const Py_ssize
     cdef Py_ssize_t step = 2 * COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
     cdef Py_ssize_t edges[4]
     cdef Source plane
-    cdef bint fits = (same_type and alpha_one == 0 and source.channel_stride == sizeof(real)
+    # A separable kernel gains nothing: what it saves in copies is lost in the columns beside.
+    cdef bint fits = (same_type and across == NULL and alpha_one == 0 and source.channel_stride == sizeof(real)
                       and source.pixel_stride == channels * source.channel_stride)
     edges[0], edges[1], edges[2], edges[3] = 0, larger(task.left, 0), 0, columns
     edges[2] = smaller(columns, source.width - (task.width - 1 - task.left))

@@ -38,8 +38,22 @@ def fitted(taps, times):
     return slope, base
 
 
+def boxes(dtypes, rng):
+    """What a value of a box takes, and a doubling of its width, where sums are of the types that these images need."""
+    for dtype in dtypes:
+        for sizes in ([3, 7, 15], [31, 63, 101]):
+            image = (rng.random((SIDE, SIDE, 1)) * 255).astype(dtype)
+            times = [nanoseconds(image, np.full((k, k), 1 / k**2), "box") for k in sizes]
+            doubling, value = fitted([k.bit_length() for k in sizes], times)
+            print(
+                f"{np.dtype(dtype)}: _BOX {value:.3f} _BOX_DOUBLING {doubling:.3f}   "
+                + " ".join(f"{k}:{t:.2f}" for k, t in zip(sizes, times, strict=True))
+            )
+
+
 def main():
     rng = np.random.default_rng(0)
+    boxes(["u1", "u2"], rng)
     for kind, dtype in KINDS.items():
         image = rng.random((SIDE, SIDE, 1)).astype(dtype)
         sizes = np.array([3, 5, 7, 9, 11, 13])
@@ -56,6 +70,7 @@ def main():
             f"{kind}: _PASS_TAP {tap:.4f} with {value:.3f} per value   separable "
             + " ".join(f"{k}:{t:.2f}" for k, t in zip(sizes, passes, strict=True))
         )
+        boxes([dtype], rng)
         for tile in (32, 64, 128, 256, 512, 1024):
             out = np.empty_like(image)
             plan = _ext.Spectrum(rng.random((tile // 4, tile // 4)), tile, kind == "f4")
