@@ -141,7 +141,8 @@ class Plan:
             return 4 * self.tile**2 * itemsize
         height, width = (1, *self.taps.shape)[-2:]
         if self.method == "box":
-            return int((2 * height + 4) * (shape[-1] + width + 32) * channels * itemsize)
+            rows = 5 if self.accumulator in ("i2", "i4") else 2 * height + 5
+            return int(rows * (shape[-1] + width + 32) * channels * itemsize)
         return int((height + 5) * (shape[-1] + width + 128) * channels * itemsize)
 
     @cached_property
