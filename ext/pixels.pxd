@@ -10,6 +10,16 @@ from border cimport border_index
 cdef extern from "simd.h" nogil:
     ctypedef long long wide
 
+cdef extern from "narrow.h" nogil:
+    Py_ssize_t narrow_float_uint8(const float *values, Py_ssize_t count, uint8_t *out, Py_ssize_t *saturated)
+    Py_ssize_t narrow_float_int8(const float *values, Py_ssize_t count, int8_t *out, Py_ssize_t *saturated)
+    Py_ssize_t narrow_float_uint16(const float *values, Py_ssize_t count, uint16_t *out, Py_ssize_t *saturated)
+    Py_ssize_t narrow_float_int16(const float *values, Py_ssize_t count, int16_t *out, Py_ssize_t *saturated)
+    Py_ssize_t narrow_double_uint8(const double *values, Py_ssize_t count, uint8_t *out, Py_ssize_t *saturated)
+    Py_ssize_t narrow_double_int8(const double *values, Py_ssize_t count, int8_t *out, Py_ssize_t *saturated)
+    Py_ssize_t narrow_double_uint16(const double *values, Py_ssize_t count, uint16_t *out, Py_ssize_t *saturated)
+    Py_ssize_t narrow_double_int16(const double *values, Py_ssize_t count, int16_t *out, Py_ssize_t *saturated)
+
 ctypedef fused real:
     float
     double
@@ -154,9 +164,28 @@ cdef inline Py_ssize_t store_values(const real *values, Py_ssize_t count, elemen
 
 cdef inline Py_ssize_t store_row(const real *values, Py_ssize_t count, element *out, Py_ssize_t step) noexcept nogil:
     """Store neighbouring values `step` apart; the usual step of 1 is vectorised."""
-    if step == 1:
-        return store_values(values, count, out, 1)
-    return store_values(values, count, out, step)
+    cdef Py_ssize_t saturated = 0, done = 0
+    if step != 1:
+        return store_values(values, count, out, step)
+    if real is float:
+        if element is uint8_t:
+            done = narrow_float_uint8(values, count, out, &saturated)
+        elif element is int8_t:
+            done = narrow_float_int8(values, count, out, &saturated)
+        elif element is uint16_t:
+            done = narrow_float_uint16(values, count, out, &saturated)
+        elif element is int16_t:
+            done = narrow_float_int16(values, count, out, &saturated)
+    elif real is double:
+        if element is uint8_t:
+            done = narrow_double_uint8(values, count, out, &saturated)
+        elif element is int8_t:
+            done = narrow_double_int8(values, count, out, &saturated)
+        elif element is uint16_t:
+            done = narrow_double_uint16(values, count, out, &saturated)
+        elif element is int16_t:
+            done = narrow_double_int16(values, count, out, &saturated)
+    return saturated + store_values(values + done, count - done, out + done, 1)
 
 
 cdef inline Load choose_load(const Py_buffer *view, const real *_) except NULL:
