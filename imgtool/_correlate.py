@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from . import _ext
 from ._check import Array, alpha_one, empty
+from ._fixed import fixed_point
 from ._slabs import run_slabs
 from .errors import ImgtoolError
 
@@ -19,11 +20,11 @@ METHODS = ("auto", "direct", "separable", "box", "fft")
 BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 4}  # as in ext/border.pxd
 
 # Nanoseconds per output value of one channel, as tests/bench/cutover.py measures them; only their ratios matter.
-_TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0}  # a multiply-add of the direct method
+_TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0, "i4": 0.017}  # a multiply-add of the direct method
 _PASS_TAP = {"f4": 0.030, "f8": 0.054, "i8": 2.0}  # one of a separable kernel
 _BOX = {"f4": 0.5, "f8": 1.0}  # a value of a box filter
 _BOX_DOUBLING = {"f4": 0.05, "f8": 0.1}  # and for each doubling of its width
-_VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0}  # reading, converting and storing
+_VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0, "i4": 0.33}  # reading, converting and storing
 _TRANSFORM = {"f4": 0.22, "f8": 0.37}  # a point of a tile, per doubling of the tile's side, all included
 _BEYOND_CACHE = 1.6  # times as much for tiles of more than 256 x 256
 _TILES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -65,7 +66,7 @@ class Plan:
 
     request: Request
     method: str
-    accumulator: str  # "f4", "f8", or "i8": exact in 128 bits
+    accumulator: str  # "f4", "f8", "i8": exact in 128 bits, or "i4": fixed point in twice 32 bits
     reason: str
     nanoseconds: float  # expected per output value
     factors: tuple[Array, Array] | None = None  # down and across
@@ -78,9 +79,13 @@ class Plan:
         values = np.frombuffer(self.request.kernel, np.int64 if self.request.whole else np.float64)
         return values.reshape(self.request.shape)
 
-    def correlation(self, top: int, left: int) -> _ext.Correlation | _ext.Box:
+    def correlation(self, top: int, left: int) -> _ext.Correlation | _ext.Box | _ext.Pairs:
         """The kernel of a method that works by rows, laid at this place."""
         request = self.request
+        if self.accumulator == "i4":
+            found = fixed_point(self.taps, request.bias, _EXACT)
+            assert found is not None
+            return _ext.Pairs(*found, BORDER_CODES[request.border], int(request.cval), top, left)
         opaque = alpha_one(request.source) if request.has_alpha else 0.0
         border = BORDER_CODES[request.border]
         if self.method == "box":
@@ -125,7 +130,7 @@ class Plan:
 
     def memory(self, shape: tuple[int, ...], channels: int) -> int:
         """Bytes of working memory for each thread, beside input and output."""
-        itemsize = {"f4": 4, "f8": 8, "i8": 16}[self.accumulator]
+        itemsize = {"f4": 4, "f8": 8, "i8": 16, "i4": 4}[self.accumulator]
         if self.parts is not None:
             return prod(shape) * channels * itemsize + self.parts[0].memory(shape[1:], channels)
         if self.method == "fft":
@@ -136,7 +141,7 @@ class Plan:
         return int((height + 5) * (shape[-1] + width + 128) * channels * itemsize)
 
     @cached_property
-    def ready(self) -> _ext.Correlation | _ext.Box:
+    def ready(self) -> _ext.Correlation | _ext.Box | _ext.Pairs:
         return self.correlation(*(0, *self.request.origin)[-2:])
 
     @property
@@ -166,6 +171,7 @@ def plan(request: Request) -> Plan:
     """The fastest algorithm whose result is as exact as promised; see docs/design.md for the promises."""
     kernel = np.frombuffer(request.kernel, np.int64 if request.whole else np.float64).reshape(request.shape)
     plans = [_direct(request, kernel)]
+    plans += filter(None, [_in_pairs(request, kernel)])
     if request.method != "direct":
         plans += filter(None, [_separable(request, kernel), _box(request, kernel), _fft(request, kernel)])
     if request.method != "auto":
@@ -233,6 +239,19 @@ def _direct(request: Request, kernel: Array) -> Plan:
     kind = _accumulator(request, _weight(kernel), _growth(kernel))
     cost = kernel.size * _TAP[kind] + _VALUE[kind]
     return Plan(request, "direct", kind, f"{kernel.size} multiply-adds per value", cost)
+
+
+def _in_pairs(request: Request, kernel: Array) -> Plan | None:
+    """The direct sums of 16 bits with fractions, where float32 is not exact enough."""
+    if request.source != np.uint16 or request.target != np.uint16 or request.has_alpha or kernel.ndim != 2:
+        return None
+    inside = 0 <= request.cval <= 65535 and request.cval == round(request.cval)
+    if kernel.size > 256 or not inside or not _ext.pairs_supported() or _whole(request):
+        return None
+    if fixed_point(kernel, request.bias, _EXACT) is None:
+        return None
+    cost = kernel.size * _TAP["i4"] + _VALUE["i4"]
+    return Plan(request, "direct", "i4", f"{kernel.size} multiply-adds per value in fixed point", cost)
 
 
 def _separable(request: Request, kernel: Array) -> Plan | None:

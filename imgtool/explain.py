@@ -93,7 +93,7 @@ def explain(
         "kernels": len(taps),
         "sum": float(kernel.sum()),
         "rank": rank(kernel),
-        "accumulator": {"f4": "float32", "f8": "float64", "i8": "int128"}[found.accumulator],
+        "accumulator": {"f4": "float32", "f8": "float64", "i8": "int128", "i4": "int32"}[found.accumulator],
         "flops": found.flops(count) * len(taps),
         "memory": found.memory(size, values.shape[-1]) + copies * count * (4 if target == np.float32 else 8),
     }
