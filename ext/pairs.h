@@ -57,9 +57,9 @@ static inline int pairs_supported(void) {
         }                                                                                         \
     }
 
-/* Half to even: what lies exactly between becomes even again. */
+/* Half to even: what lies exactly between becomes even again. Sums are less by 2^15 - 1/4, so that 1/4 rounds them. */
 #define ROUNDED(h, l)                                                                             \
-    (sum = _mm512_add_epi32(h, half),                                                             \
+    (sum = _mm512_add_epi32(h, quarter),                                                             \
      tie = _mm512_testn_epi32_mask(sum, fraction) & _mm512_testn_epi32_mask(l, l),                \
      sum = _mm512_sra_epi32(sum, point), sum = _mm512_mask_and_epi32(sum, tie, sum, even),        \
      _mm512_add_epi32(sum, offset))
@@ -114,7 +114,7 @@ __attribute__((target("avx512vnni"))) static ptrdiff_t pair_block(
         ROW(height + 2, ADD(3) ADD(4) ADD(5)) ROW(height + 3, ADD(4) ADD(5)) ROW(height + 4, ADD(5))
     }
     CARRY_ALL
-    const __m512i half = _mm512_set1_epi32(1 << (points - 1)), fraction = _mm512_set1_epi32((1 << points) - 1);
+    const __m512i quarter = _mm512_set1_epi32(1 << (points - 2)), fraction = _mm512_set1_epi32((1 << points) - 1);
     const __m512i even = _mm512_set1_epi32(~1), offset = _mm512_set1_epi32(1 << 15), most = _mm512_set1_epi32(65535);
     const __m128i point = _mm_cvtsi32_si128(points);
     const uint32_t valid = width_left < PAIR_VALUES ? (1u << width_left) - 1 : ~0u;

@@ -69,7 +69,7 @@ cdef class Pairs:
     are filled up with zeros to an even number. A tap is (high * 2**shift + low) / 2**(point + shift), low between
     -2**(shift - 1) and 2**(shift - 1). carry: after how many rows the sums of the low halves are carried over: so many
     neighbouring rows' magnitudes sum to less than 2**16 - 1. start: what sums begin with, in the same units: for the
-    2**15 that every value is less by, the bias, and less 2**15 for the result itself. border, outside, top, left: as for
+    2**15 that every value is less by, the bias, and less 2**15 - 1/4 for the result itself. border, outside, top, left: as for
     `Correlation`.
     """
 
@@ -82,7 +82,7 @@ cdef class Pairs:
     def __cinit__(self, const int16_t[:, :, ::1] halves, int point, int shift, Py_ssize_t carry, int64_t start,
                   int border, uint16_t outside, Py_ssize_t top, Py_ssize_t left):
         if halves.shape[0] != 2 or not halves.shape[1] or not halves.shape[2] or halves.shape[2] % 2 or carry < 1 or (
-                not 0 < point <= 24 or not 0 < shift <= 15):
+                not 1 < point <= 24 or not 0 < shift <= 15):
             raise ValueError("halves must be two of rows x an even number of columns, carried over within 16 bits")
         self.height, self.pairs, self.width = halves.shape[1], halves.shape[2] // 2, halves.shape[2]
         self.point, self.shift, self.carry = point, shift, carry

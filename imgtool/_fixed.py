@@ -7,7 +7,8 @@ import numpy.typing as npt
 
 from ._check import Array
 
-_MIDDLE = 2**15  # is subtracted from values and results, which makes them int16
+_VALUE = 2**15  # is subtracted from all values, which makes them int16
+_RESULT = 2**15 - 0.25  # and from all results: whatever rounds to 0..65535 then lies within 2**15, and so does their error
 
 
 class FixedPoint(NamedTuple):
@@ -27,15 +28,14 @@ def fixed_point(kernel: Array, bias: float, error: float) -> FixedPoint | None:
     2**15, are exact, so the error is that of the taps: at most 2**15 sum |k - K 2**-(point + shift)|.
     """
     positive, negative = float(kernel[kernel > 0].sum()), float(kernel[kernel < 0].sum())
-    lowest = 65535 * negative + bias - _MIDDLE - (0.25 if negative < 0 else 0)
-    highest = 65535 * positive + bias - _MIDDLE + 0.75
+    lowest, highest = 65535 * negative + bias - _RESULT - 0.2, 65535 * positive + bias - _RESULT + 0.25 + 0.2
     largest = max(float(np.abs(kernel).max()), 2.0**-31)
-    point = next((p for p in range(24, 0, -1) if _fits(lowest, highest, largest, p)), None)
+    point = next((p for p in range(24, 1, -1) if _fits(lowest, highest, largest, p)), None)
     if point is None:
         return None
     for shift in range(1, 16):
         whole = np.rint(kernel * 2.0 ** (point + shift))
-        if _MIDDLE * float(np.abs(kernel - whole * 2.0 ** -(point + shift)).sum()) < error:
+        if _VALUE * float(np.abs(kernel - whole * 2.0 ** -(point + shift)).sum()) < error:
             break
     else:
         return None
@@ -48,7 +48,7 @@ def fixed_point(kernel: Array, bias: float, error: float) -> FixedPoint | None:
         return None
     halves = np.zeros((2, kernel.shape[0], kernel.shape[1] + kernel.shape[1] % 2), np.int16)
     halves[0, :, : kernel.shape[1]], halves[1, :, : kernel.shape[1]] = high, low
-    start = _MIDDLE * int(taps.sum()) + round((bias - _MIDDLE) * 2.0 ** (point + shift))
+    start = round((_VALUE * float(kernel.sum()) + bias - _RESULT) * 2.0 ** (point + shift))
     return FixedPoint(halves, point, shift, carry, start)
 
 
