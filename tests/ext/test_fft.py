@@ -165,7 +165,7 @@ def test_tiles_of_16_bits_beyond_float32_are_left_out(isa):
 
 
 def test_the_expected_deviation_bounds_that_of_float32(isa, rng):
-    # The estimate that decides about tiles, written again: errors are 1 to 1.5 roundings of the energies.
+    # The estimate that decides about tiles, written again.
     for image in waves((128, 256)).values():
         for kernel in (rng.random((31, 31)), rng.standard_normal((15, 15))):
             kernel /= np.abs(kernel).sum()
@@ -183,5 +183,5 @@ def test_the_expected_deviation_bounds_that_of_float32(isa, rng):
             spectrum = np.fft.fft2(np.flip(kernel), (128, 128))
             energies = [np.abs(pair) ** 2, np.abs(np.fft.ifft2(np.fft.fft2(pair) * spectrum)) ** 2]
             before, after = (np.sqrt(energy.mean()) for energy in energies)
-            expected = 1.5 * 2.0**-24 * (np.sqrt((kernel**2).sum()) * before + after)
-            assert (results[0] - results[1]).std() < 1.1 * expected
+            expected = 2.0**-24 * (1.15 * np.sqrt((kernel**2).sum()) * before + 2.6 * after)
+            assert (results[0] - results[1]).std() < expected
