@@ -7,7 +7,7 @@ decimate in frequency and inverse ones in time: nothing is ever put back into na
 """
 
 from cpython.buffer cimport PyBuffer_Release
-from libc.math cimport cos, pi, sin
+from libc.math cimport cos, pi, rint, rintf, sin, sqrt
 from libc.stdlib cimport free
 from libc.string cimport memset
 
@@ -26,7 +26,16 @@ cdef extern from *:
 cdef extern from "stdlib.h" nogil:
     int posix_memalign(void **memory, size_t alignment, size_t size)
 
+cdef extern from "eighths.h" nogil:
+    void eighths_float(float_vector *r, float_vector *i)
+    void eighths_double(double_vector *r, double_vector *i)
+
+# The standard deviation of a transform's errors, in roundings of what the kernel spreads and of the result: an upper bound
+# of what was measured on noise, waves, slopes, steps, points and random walks.
+cdef double SPREAD = 1.15, RESULT = 2.6
+
 cdef enum:
+    MAX_STEPS = 6  # of a transform of 4096
     REGIONS = 4  # the two tiles to be stored and the next two to be read
 
 ctypedef fused real:
@@ -38,118 +47,192 @@ ctypedef fused vector:
     double_vector
 
 
-cdef inline void smallest(vector *x, Py_ssize_t n, Py_ssize_t size, Py_ssize_t second,
-                          Py_ssize_t fourth) noexcept nogil:
-    """Transform blocks of `size` vectors, 4 or 2: forward with `second` and `fourth` 2 and 6, inverse with 6 and 2."""
-    cdef Py_ssize_t block
-    cdef vector *a
-    cdef vector sr, si, tr, ti, ur, ui, vr, vi
-    for block in range(n // size):
-        a = x + 2 * size * block
-        if size == 4:
-            sr, si = a[0] + a[4], a[1] + a[5]
-            tr, ti = a[0] - a[4], a[1] - a[5]
-            ur, ui = a[2] + a[6], a[3] + a[7]
-            vr, vi = a[second + 1] - a[fourth + 1], a[fourth] - a[second]
-            a[0], a[1] = sr + ur, si + ui
-            a[2], a[3] = tr + vr, ti + vi
-            a[4], a[5] = sr - ur, si - ui
-            a[6], a[7] = tr - vr, ti - vi
-        else:
-            sr, si = a[0] + a[2], a[1] + a[3]
-            tr, ti = a[0] - a[2], a[1] - a[3]
-            a[0], a[1] = sr, si
-            a[2], a[3] = tr, ti
+cdef inline void eighths(vector *r, vector *i) noexcept nogil:
+    """Transform eight complex vectors of which these are the parts."""
+    if vector is float_vector:
+        eighths_float(r, i)
+    else:
+        eighths_double(r, i)
 
 
-cdef void forward(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
-    """Transform n complex vectors (real, imaginary, real, ...) in place, the result in digit-reversed order."""
-    cdef Py_ssize_t size = n, quarter, j, block
+cdef inline Py_ssize_t radix(Py_ssize_t size) noexcept nogil:
+    """Into how many a transform of this size is taken apart, so that one of eight is the last."""
+    cdef Py_ssize_t doublings = 0
+    while 8 << doublings < size:
+        doublings += 1
+    return 4 if doublings % 3 else 8
+
+
+cdef void forward(vector *x, Py_ssize_t n, const real *twiddles, bint last) noexcept nogil:
+    """Transform n complex vectors (real, imaginary, real, ...) in place, the result in digit-reversed order.
+
+    Without `last` the transforms of eight neighbours that remain are left to do.
+    """
+    cdef Py_ssize_t size = n, part, j, k, block
     cdef vector *a
     cdef vector *b
     cdef vector *c
     cdef vector *d
     cdef vector sr, si, tr, ti, ur, ui, vr, vi, wr, wi
+    cdef vector[8] r, i
     cdef real w1r, w1i, w2r, w2i, w3r, w3i
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):
-        while size > 4:
-            quarter = size // 4
-            for j in range(quarter):
-                w1r, w1i, w2r = twiddles[6 * j], twiddles[6 * j + 1], twiddles[6 * j + 2]
-                w2i, w3r, w3i = twiddles[6 * j + 3], twiddles[6 * j + 4], twiddles[6 * j + 5]
-                for block in range(n // size):
-                    a = x + 2 * (block * size + j)
-                    b = a + 2 * quarter
-                    c = b + 2 * quarter
-                    d = c + 2 * quarter
-                    sr, si = a[0] + c[0], a[1] + c[1]
-                    tr, ti = a[0] - c[0], a[1] - c[1]
-                    ur, ui = b[0] + d[0], b[1] + d[1]
-                    vr, vi = b[1] - d[1], d[0] - b[0]
-                    a[0], a[1] = sr + ur, si + ui
-                    wr, wi = tr + vr, ti + vi
-                    b[0], b[1] = w1r * wr - w1i * wi, w1r * wi + w1i * wr
-                    wr, wi = sr - ur, si - ui
-                    c[0], c[1] = w2r * wr - w2i * wi, w2r * wi + w2i * wr
-                    wr, wi = tr - vr, ti - vi
-                    d[0], d[1] = w3r * wr - w3i * wi, w3r * wi + w3i * wr
-            twiddles += 6 * quarter
-            size = quarter
-        smallest(x, n, size, 2, 6)
+        while size > 8:
+            part = size // radix(size)
+            if 8 * part == size:
+                for j in range(part):
+                    for block in range(n // size):
+                        a = x + 2 * (block * size + j)
+                        for k in range(8):
+                            r[k], i[k] = a[2 * k * part], a[2 * k * part + 1]
+                        eighths(r, i)
+                        a[0], a[1] = r[0], i[0]
+                        for k in range(1, 8):
+                            w1r, w1i = twiddles[2 * k], twiddles[2 * k + 1]
+                            a[2 * k * part] = w1r * r[k] - w1i * i[k]
+                            a[2 * k * part + 1] = w1r * i[k] + w1i * r[k]
+                    twiddles += 16
+            else:
+                for j in range(part):
+                    w1r, w1i, w2r, w2i, w3r, w3i = (twiddles[2], twiddles[3], twiddles[4], twiddles[5], twiddles[6],
+                                                    twiddles[7])
+                    for block in range(n // size):
+                        a = x + 2 * (block * size + j)
+                        b = a + 2 * part
+                        c = b + 2 * part
+                        d = c + 2 * part
+                        sr, si = a[0] + c[0], a[1] + c[1]
+                        tr, ti = a[0] - c[0], a[1] - c[1]
+                        ur, ui = b[0] + d[0], b[1] + d[1]
+                        vr, vi = b[1] - d[1], d[0] - b[0]
+                        a[0], a[1] = sr + ur, si + ui
+                        wr, wi = tr + vr, ti + vi
+                        b[0], b[1] = w1r * wr - w1i * wi, w1r * wi + w1i * wr
+                        wr, wi = sr - ur, si - ui
+                        c[0], c[1] = w2r * wr - w2i * wi, w2r * wi + w2i * wr
+                        wr, wi = tr - vr, ti - vi
+                        d[0], d[1] = w3r * wr - w3i * wi, w3r * wi + w3i * wr
+                    twiddles += 8
+            size = part
+        if last:
+            for block in range(n // 8):
+                a = x + 16 * block
+                for k in range(8):
+                    r[k], i[k] = a[2 * k], a[2 * k + 1]
+                eighths(r, i)
+                for k in range(8):
+                    a[2 * k], a[2 * k + 1] = r[k], i[k]
 
 
-cdef void inverse(vector *x, Py_ssize_t n, const real *twiddles) noexcept nogil:
-    """Undo `forward`, but for the factor n; `twiddles` are the same."""
-    cdef Py_ssize_t size, quarter, j, block
+cdef void inverse(vector *x, Py_ssize_t n, const real *twiddles, bint first) noexcept nogil:
+    """Undo `forward`, but for the factor n; `twiddles` are the same.
+
+    Without `first` the transforms of eight neighbours have been done.
+    """
+    cdef Py_ssize_t[MAX_STEPS] sizes
+    cdef Py_ssize_t size = n, part, j, k, block, steps = 0
     cdef vector *a
     cdef vector *b
     cdef vector *c
     cdef vector *d
     cdef vector sr, si, tr, ti, ur, ui, vr, vi, br, bi, cr, ci, dr, di
+    cdef vector[8] r, i
     cdef real w1r, w1i, w2r, w2i, w3r, w3i
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):
-        size = n
-        while size > 4:
-            twiddles += 6 * (size // 4)
-            size //= 4
-        smallest(x, n, size, 6, 2)
-        while size < n:
-            quarter = size
-            size *= 4
-            twiddles -= 6 * quarter
-            for j in range(quarter):
-                w1r, w1i, w2r = twiddles[6 * j], twiddles[6 * j + 1], twiddles[6 * j + 2]
-                w2i, w3r, w3i = twiddles[6 * j + 3], twiddles[6 * j + 4], twiddles[6 * j + 5]
-                for block in range(n // size):
-                    a = x + 2 * (block * size + j)
-                    b = a + 2 * quarter
-                    c = b + 2 * quarter
-                    d = c + 2 * quarter
-                    br, bi = w1r * b[0] + w1i * b[1], w1r * b[1] - w1i * b[0]
-                    cr, ci = w2r * c[0] + w2i * c[1], w2r * c[1] - w2i * c[0]
-                    dr, di = w3r * d[0] + w3i * d[1], w3r * d[1] - w3i * d[0]
-                    sr, si = a[0] + cr, a[1] + ci
-                    tr, ti = a[0] - cr, a[1] - ci
-                    ur, ui = br + dr, bi + di
-                    vr, vi = di - bi, br - dr
-                    a[0], a[1] = sr + ur, si + ui
-                    b[0], b[1] = tr + vr, ti + vi
-                    c[0], c[1] = sr - ur, si - ui
-                    d[0], d[1] = tr - vr, ti - vi
+        while size > 8:
+            sizes[steps] = size
+            steps += 1
+            part = size // radix(size)
+            twiddles += 2 * size
+            size = part
+        if first:
+            for block in range(n // 8):
+                a = x + 16 * block
+                for k in range(8):
+                    r[k], i[k] = a[2 * k], a[2 * k + 1]
+                eighths(r, i)
+                for k in range(8):
+                    a[2 * (-k & 7)], a[2 * (-k & 7) + 1] = r[k], i[k]
+        while steps > 0:
+            steps -= 1
+            part, size = size, sizes[steps]
+            twiddles -= 2 * size
+            if 8 * part == size:
+                for j in range(part):
+                    for block in range(n // size):
+                        a = x + 2 * (block * size + j)
+                        r[0], i[0] = a[0], a[1]
+                        for k in range(1, 8):
+                            w1r, w1i = twiddles[16 * j + 2 * k], twiddles[16 * j + 2 * k + 1]
+                            r[k] = w1r * a[2 * k * part] + w1i * a[2 * k * part + 1]
+                            i[k] = w1r * a[2 * k * part + 1] - w1i * a[2 * k * part]
+                        eighths(r, i)
+                        for k in range(8):
+                            a[2 * (-k & 7) * part], a[2 * (-k & 7) * part + 1] = r[k], i[k]
+            else:
+                for j in range(part):
+                    w1r, w1i, w2r = twiddles[8 * j + 2], twiddles[8 * j + 3], twiddles[8 * j + 4]
+                    w2i, w3r, w3i = twiddles[8 * j + 5], twiddles[8 * j + 6], twiddles[8 * j + 7]
+                    for block in range(n // size):
+                        a = x + 2 * (block * size + j)
+                        b = a + 2 * part
+                        c = b + 2 * part
+                        d = c + 2 * part
+                        br, bi = w1r * b[0] + w1i * b[1], w1r * b[1] - w1i * b[0]
+                        cr, ci = w2r * c[0] + w2i * c[1], w2r * c[1] - w2i * c[0]
+                        dr, di = w3r * d[0] + w3i * d[1], w3r * d[1] - w3i * d[0]
+                        sr, si = a[0] + cr, a[1] + ci
+                        tr, ti = a[0] - cr, a[1] - ci
+                        ur, ui = br + dr, bi + di
+                        vr, vi = di - bi, br - dr
+                        a[0], a[1] = sr + ur, si + ui
+                        b[0], b[1] = tr + vr, ti + vi
+                        c[0], c[1] = sr - ur, si - ui
+                        d[0], d[1] = tr - vr, ti - vi
+
+
+cdef void multiply(vector *x, Py_ssize_t n, const vector *gain, vector *before, vector *after) noexcept nogil:
+    """The end of `forward`, a product with a spectrum, and the beginning of `inverse`, eight vectors at a time.
+
+    The squares of the factors and of the products are added to `before` and `after`, unless that is NULL.
+    """
+    cdef Py_ssize_t block, k
+    cdef vector[8] r, i
+    cdef vector product
+    for block in range(n // 8):
+        for k in range(8):
+            r[k], i[k] = x[2 * k], x[2 * k + 1]
+        eighths(r, i)
+        if after != NULL:
+            for k in range(8):
+                before[0] += r[k] * r[k] + i[k] * i[k]
+        for k in range(8):
+            product = gain[2 * k] * r[k] - gain[2 * k + 1] * i[k]
+            i[k] = gain[2 * k] * i[k] + gain[2 * k + 1] * r[k]
+            r[k] = product
+        if after != NULL:
+            for k in range(8):
+                after[0] += r[k] * r[k] + i[k] * i[k]
+        eighths(r, i)
+        for k in range(8):
+            x[2 * (-k & 7)], x[2 * (-k & 7) + 1] = r[k], i[k]
+        x += 16
+        gain += 16
 
 
 cdef void fill_twiddles(real *twiddles, Py_ssize_t n) noexcept nogil:
-    """exp(-2 pi i j k / size) for k = 1, 2, 3, all j, and each size from n down to the last above 4."""
-    cdef Py_ssize_t size = n, j, k
+    """exp(-2 pi i j k / size) for all k below the radix, for all j, for each size from n down to the last above 8."""
+    cdef Py_ssize_t size = n, parts, j, k
     cdef double angle
-    while size > 4:
-        for j in range(size // 4):
-            for k in range(1, 4):
+    while size > 8:
+        parts = radix(size)
+        for j in range(size // parts):
+            for k in range(parts):
                 angle = -2 * pi * j * k / size
                 twiddles[0] = <real>cos(angle)
                 twiddles[1] = <real>sin(angle)
                 twiddles += 2
-        size //= 4
+        size //= parts
 
 
 cdef inline void transpose(const vector *source, vector *goal) noexcept nogil:
@@ -161,14 +244,14 @@ cdef inline void transpose(const vector *source, vector *goal) noexcept nogil:
 
 
 cdef void transform_rows(const vector *tile, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t group, const real *twiddles,
-                         vector *rows) noexcept nogil:
+                         vector *rows, bint last) noexcept nogil:
     """Transform one group of rows, as many as a vector has lanes, into `rows`: n complex vectors across the rows."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), s
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):
         for s in range(n // lanes):
             transpose(tile + s * stride + 2 * group * lanes, rows + 2 * s * lanes)
             transpose(tile + s * stride + 2 * group * lanes + 1, rows + 2 * s * lanes + 1)
-        forward(rows, n, twiddles)
+        forward(rows, n, twiddles, last)
 
 
 cdef struct Region:  # bytes of an image that will be wanted soon, row by row
@@ -200,37 +283,6 @@ cdef inline void fetch(Region *regions, Py_ssize_t lines) noexcept nogil:
                 region.row += 1
 
 
-cdef void filter_tile(vector *tile, Py_ssize_t stride, Py_ssize_t n, const vector *spectrum, const real *twiddles,
-                      vector *rows, Region *soon, Py_ssize_t lines) noexcept nogil:
-    """Replace a complex tile of n x n by its circular convolution with the kernel of this spectrum.
-
-    Meanwhile up to `lines` cache lines of each region are fetched.
-    """
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
-    cdef Py_ssize_t strips = n // lanes, s, g, i, share = lines // (3 * (n // lanes)) + 1
-    cdef const vector *gain
-    cdef vector xr, xi
-    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
-        for s in range(strips):
-            forward(tile + s * stride, n, twiddles)
-            fetch(soon, share)
-        for g in range(strips):
-            fetch(soon, share)
-            transform_rows(tile, stride, n, g, twiddles, rows)
-            gain = spectrum + 2 * g * n
-            for i in range(n):
-                xr, xi = rows[2 * i], rows[2 * i + 1]
-                rows[2 * i] = gain[2 * i] * xr - gain[2 * i + 1] * xi
-                rows[2 * i + 1] = gain[2 * i] * xi + gain[2 * i + 1] * xr
-            inverse(rows, n, twiddles)
-            for s in range(strips):
-                transpose(rows + 2 * s * lanes, tile + s * stride + 2 * g * lanes)
-                transpose(rows + 2 * s * lanes + 1, tile + s * stride + 2 * g * lanes + 1)
-        for s in range(strips):
-            inverse(tile + s * stride, n, twiddles)
-            fetch(soon, share)
-
-
 cdef inline Py_ssize_t strip_stride(Py_ssize_t n) noexcept nogil:
     """Vectors from strip to strip: no power of two, or the strips would share their cache lines' places."""
     return 2 * n + 4
@@ -245,6 +297,7 @@ cdef class Spectrum:
 
     cdef readonly Py_ssize_t n, height, width
     cdef readonly bint single
+    cdef double total, norm  # the kernel's sum, and the root of the sum of its squares
     cdef void *values  # 2 * n * n numbers
     cdef void *twiddles
 
@@ -253,6 +306,13 @@ cdef class Spectrum:
             raise ValueError("the tile must be a power of two from 32 to 4096 and hold the kernel")
         self.n, self.height, self.width, self.single = n, kernel.shape[0], kernel.shape[1], single
         cdef size_t size = 4 if single else 8
+        cdef Py_ssize_t y, x
+        self.total = self.norm = 0
+        for y in range(self.height):
+            for x in range(self.width):
+                self.total += kernel[y, x]
+                self.norm += kernel[y, x] ** 2
+        self.norm = sqrt(self.norm)
         self.values = allocate(2 * n * n * size)
         self.twiddles = allocate(4 * n * size)
         if single:
@@ -263,6 +323,58 @@ cdef class Spectrum:
     def __dealloc__(self):
         free(self.values)
         free(self.twiddles)
+
+
+cdef inline double sum_of(const vector *lanes) noexcept nogil:
+    """The sum of a vector's lanes, by halves."""
+    cdef vector sums = lanes[0]
+    cdef Py_ssize_t half = VECTOR_BYTES // (4 if vector is float_vector else 8) // 2, i
+    while half > 0:
+        for i in range(half):
+            if vector is float_vector:
+                (<float *>&sums)[i] += (<float *>&sums)[half + i]
+            else:
+                (<double *>&sums)[i] += (<double *>&sums)[half + i]
+        half //= 2
+    return (<float *>&sums)[0] if vector is float_vector else (<double *>&sums)[0]
+
+
+cdef double filter_tile(vector *tile, Py_ssize_t stride, Spectrum plan, const real *twiddles, vector *rows,
+                        double tolerance, Region *soon, Py_ssize_t lines) noexcept nogil:
+    """Replace a complex tile by its circular convolution with a kernel; meanwhile fetch `lines` lines of each region.
+
+    Returns the standard deviation of the rounding errors to expect if there is a `tolerance`, else 0. If it exceeds the
+    tolerance the tile is left as it is by then.
+    """
+    cdef Py_ssize_t n = plan.n, lanes = VECTOR_BYTES // sizeof(real), strips = n // lanes, s, g
+    cdef Py_ssize_t share = lines // (3 * strips) + 1
+    cdef const vector *spectrum = <const vector *>plan.values
+    cdef vector before, after
+    cdef double deviation = 0
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        for s in range(strips):
+            forward(tile + s * stride, n, twiddles, True)
+            fetch(soon, share)
+        for s in range(lanes):
+            (<real *>&before)[s] = (<real *>&after)[s] = 0
+        for g in range(strips):
+            fetch(soon, share)
+            transform_rows(tile, stride, n, g, twiddles, rows, False)
+            multiply(rows, n, spectrum + 2 * g * n, &before, &after if tolerance > 0 else NULL)
+            inverse(rows, n, twiddles, False)
+            for s in range(strips):
+                transpose(rows + 2 * s * lanes, tile + s * stride + 2 * g * lanes)
+                transpose(rows + 2 * s * lanes + 1, tile + s * stride + 2 * g * lanes + 1)
+        if tolerance > 0:
+            # Errors of the way there are spread by the kernel like noise; those of the way back are one of the result.
+            deviation = (2.0 ** -24 if real is float else 2.0 ** -53) * (
+                SPREAD * plan.norm * sqrt(sum_of(&before)) / (n * n) + RESULT * sqrt(sum_of(&after)))
+            if deviation > tolerance:
+                return deviation
+        for s in range(strips):
+            inverse(tile + s * stride, n, twiddles, True)
+            fetch(soon, share)
+    return deviation
 
 
 cdef void *allocate(size_t size) except NULL:
@@ -287,9 +399,9 @@ cdef int fill_spectrum(Spectrum plan, const double[:, ::1] kernel, real *values,
                     ty, tx = (n - y) % n, (n - x) % n
                     tile[(tx // lanes * stride + 2 * ty) * lanes + tx % lanes] = <real>(kernel[y, x] / (n * n))
             for s in range(n // lanes):
-                forward(<vector *>tile + s * stride, n, twiddles)
+                forward(<vector *>tile + s * stride, n, twiddles, True)
             for g in range(n // lanes):
-                transform_rows(<vector *>tile, stride, n, g, twiddles, <vector *>values + 2 * g * n)
+                transform_rows(<vector *>tile, stride, n, g, twiddles, <vector *>values + 2 * g * n, True)
     free(tile)
     return 0
 
@@ -323,48 +435,75 @@ cdef Tile tile_at(const Tiles *tiles, Py_ssize_t index) noexcept nogil:
     return tile
 
 
-cdef double load_tile(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows, Py_ssize_t columns, int border,
-                      real outside, Py_ssize_t stride, Py_ssize_t n, real *row, real *tile, bint careful,
+cdef struct Task:
+    int border
+    double outside, bias
+    double contrast, tolerance
+    Py_ssize_t top, left, begin, end
+    bint same_type  # the source's values are those of the transform
+
+
+cdef double load_tile(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows, Py_ssize_t columns,
+                      const Task *task, real offset, Py_ssize_t stride, Py_ssize_t n, real *row, real *tile,
                       const vector *_) noexcept nogil:
     """Read rows x columns pixels of one channel from (y, x) on, which may lie outside, into one part of a tile.
 
-    The rest of the tile is 0. Returns how many times the mean square of the tile exceeds that of its faintest row that
-    is not all 0: NaN or infinite where a number is, or where squares overflow. 0 unless `careful`.
+    `offset` is subtracted; the rest of the tile is 0. Returns how many times the mean square of the tile exceeds that of
+    its faintest row that is not all 0: NaN or infinite where a number is, or where squares overflow. 0 if the task sets
+    no limit.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), r, c, s
     cdef double energy, total = 0, faintest = 0
-    cdef vector squares, v
+    cdef real outside = <real>task.outside
+    cdef const vector *line
+    cdef vector squares
+    cdef bint bare = (task.same_type and source.pixel_stride == sizeof(real) and columns == n and 0 <= x
+                      and x + n <= source.width)
     for c in range(n):
         row[c] = 0
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):
         for r in range(n):
-            if r < rows:
-                load_segment(source, y + r, x, columns, border, &outside, row)
+            line = <const vector *>row
+            if r < rows and bare and 0 <= y + r < source.height:
+                line = <const vector *>(<const real *>(source.data + (y + r) * source.row_stride) + x)
+            elif r < rows:
+                load_segment(source, y + r, x, columns, task.border, &outside, row)
+                if offset != 0:
+                    for c in range(columns):
+                        row[c] -= offset
             elif r == rows:
                 for c in range(columns):
                     row[c] = 0
             for s in range(n // lanes):
-                (<vector *>tile + s * stride + 2 * r)[0] = (<vector *>row)[s]
-            if careful and r < rows:
-                v = (<vector *>row)[0]
-                squares = v * v
+                (<vector *>tile + s * stride + 2 * r)[0] = line[s]
+            if task.contrast > 0 and r < rows:
+                squares = line[0] * line[0]
                 for s in range(1, n // lanes):
-                    v = (<vector *>row)[s]
-                    squares += v * v
-                energy = 0
-                for s in range(lanes):
-                    energy += (<real *>&squares)[s]
+                    squares += line[s] * line[s]
+                energy = sum_of(&squares)
                 total += energy
                 if energy > 0 and (faintest == 0 or energy < faintest):
                     faintest = energy
     return total / (n * faintest) if total != 0 else 0
 
 
-cdef struct Task:
-    int border
-    double outside, bias
-    double contrast
-    Py_ssize_t top, left, begin, end
+cdef real rough_mean(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows, Py_ssize_t columns,
+                     const Task *task, Py_ssize_t n, real *row, const vector *_) noexcept nogil:
+    """The mean of at most 16 of the rows that `load_tile` reads, as a whole number."""
+    cdef real outside = <real>task.outside
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), count = smaller(rows, 16), r, s
+    cdef double total = 0
+    cdef vector sums
+    for s in range(n):
+        row[s] = 0
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        for r in range(count):
+            load_segment(source, y + r * rows // count, x, columns, task.border, &outside, row)
+            sums = (<vector *>row)[0]
+            for s in range(1, n // lanes):
+                sums += (<vector *>row)[s]
+            total += sum_of(&sums)
+    return <real>rint(total / (columns * count))
 
 
 cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles *tiles, const Task *task, char *out,
@@ -372,13 +511,16 @@ cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles
                                 const vector *_) noexcept nogil:
     """Tile pairs [begin, end); returns how many values were saturated.
 
-    A pair with more contrast between rows than allowed, or numbers that are not finite, is left out and marked `poor`.
+    A pair that is not as exact as the task asks, or has numbers that are not finite, is left out and marked `poor`.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), n = plan.n, stride = strip_stride(n)
     cdef Py_ssize_t pair, part, index, lines, r, s, c, saturated = 0
     cdef Region soon[REGIONS]
     cdef real *work = memory + n // lanes * stride * lanes
     cdef real *row = work + 2 * n * lanes
+    cdef real[2] offsets
+    cdef real rest, whole
+    cdef double added
     cdef bint good
     cdef Source channel = source[0]
     cdef Tile tile
@@ -392,9 +534,13 @@ cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles
                 tile.height = tile.width = 1 - n  # nothing to read: the odd tile's partner is empty
                 tile.channel = tile.y = tile.x = 0
             channel.data = source.data + tile.channel * source.channel_stride
+            offsets[part] = 0
+            if task.tolerance > 0 and tile.height > 0:
+                offsets[part] = rough_mean(&channel, tile.y - task.top, tile.x - task.left,
+                                           tile.height + plan.height - 1, tile.width + plan.width - 1, task, n, row, _)
             good &= load_tile(&channel, tile.y - task.top, tile.x - task.left, tile.height + plan.height - 1,
-                              tile.width + plan.width - 1, task.border, <real>task.outside, stride, n, row,
-                              memory + part * lanes, task.contrast > 0, _) <= task.contrast
+                              tile.width + plan.width - 1, task, offsets[part], stride, n, row, memory + part * lanes,
+                              _) <= task.contrast
         if not good:
             poor[pair - task.begin] = 1
             continue
@@ -419,17 +565,25 @@ cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles
                         row_bytes=(smaller(tile.x - task.left + tile.width + plan.width - 1, source.width) - c)
                         * source.pixel_stride, row=0, byte=0, written=False)
                 lines = larger(lines, soon[part].rows * (soon[part].row_bytes // 64 + 1))
-        filter_tile(<vector *>memory, stride, n, <vector *>plan.values, <real *>plan.twiddles, <vector *>work, soon,
-                    lines)
+        if filter_tile(<vector *>memory, stride, plan, <real *>plan.twiddles, <vector *>work, task.tolerance, soon,
+                       lines) > task.tolerance:
+            poor[pair - task.begin] = 1
+            continue
         for part in range(smaller(2, tiles.count - 2 * pair)):
             tile = tile_at(tiles, 2 * pair + part)
+            added = offsets[part] * plan.total + task.bias
+            whole = <real>rint(added) if task.tolerance > 0 else 0
+            rest = <real>(added - whole)
             for r in range(tile.height):
                 if (real is float and vector is float_vector) or (real is double and vector is double_vector):
                     for s in range((tile.width + lanes - 1) // lanes):
                         (<vector *>row)[s] = (<vector *>memory + s * stride + 2 * r + part)[0]
-                if task.bias != 0:
+                if task.tolerance > 0:  # a large sum has no room for fractions: they are rounded before
                     for c in range(tile.width):
-                        row[c] += <real>task.bias
+                        row[c] = (rintf(row[c] + rest) if real is float else rint(row[c] + rest)) + whole
+                elif task.bias != 0:
+                    for c in range(tile.width):
+                        row[c] += rest
                 saturated += store(
                     row, tile.width,
                     out + (((tile.y + r) * tiles.width + tile.x) * tiles.channels + tile.channel) * itemsize,
@@ -438,19 +592,21 @@ cdef Py_ssize_t correlate_pairs(const Source *source, Spectrum plan, const Tiles
 
 
 def correlate_tiles(Spectrum plan, source, out, int border, double outside, double bias, double contrast,
-                    Py_ssize_t top, Py_ssize_t left, Py_ssize_t begin, Py_ssize_t end):
+                    double tolerance, Py_ssize_t top, Py_ssize_t left, Py_ssize_t begin, Py_ssize_t end):
     """Tile pairs [begin, end) of `out`; returns how many values were saturated and the pairs that were left out.
 
     source, out, border, outside, bias, top, left: as for `Correlation`. contrast: the largest ratio of a tile's mean
     square to that of its faintest row that is not all 0 at which a pair is worked on; pairs with numbers that are not
-    finite are left out in any case. 0 takes every pair as it is, which is right for integers.
+    finite are left out in any case. 0 takes every pair as it is, which is right for integers. tolerance: for integer
+    results the largest standard deviation of rounding errors, as estimated from the energies, at which a pair is kept;
+    0 keeps all.
     """
     cdef Py_buffer pixels, result
     cdef Source plane
     cdef Store store
     cdef Tiles tiles
-    cdef Task task = Task(border=border, outside=outside, bias=bias, contrast=contrast, top=top, left=left, begin=begin,
-                          end=end)
+    cdef Task task = Task(border=border, outside=outside, bias=bias, contrast=contrast, tolerance=tolerance, top=top,
+                          left=left, begin=begin, end=end, same_type=False)
     cdef Py_ssize_t saturated
     cdef void *memory
     cdef unsigned char *poor
@@ -468,6 +624,7 @@ def correlate_tiles(Spectrum plan, source, out, int border, double outside, doub
             else:
                 plane.load = choose_load(&pixels, <double *>NULL)
                 store = choose_store(&result, <double *>NULL)
+            task.same_type = pixels.format[0] == (c"f" if plan.single else c"d")
             memory = allocate(size + end - begin)
             poor = <unsigned char *>memory + size
             with nogil:

@@ -1,6 +1,6 @@
 """Which algorithm correlates an image with a kernel, and running it: one result, several ways."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from functools import cached_property
 from itertools import product
@@ -12,6 +12,7 @@ import numpy.typing as npt
 
 from . import _ext
 from ._check import Array, alpha_one, empty
+from ._fixed import fixed_point
 from ._slabs import run_slabs
 from .errors import ImgtoolError
 
@@ -19,11 +20,11 @@ METHODS = ("auto", "direct", "separable", "box", "fft")
 BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 4}  # as in ext/border.pxd
 
 # Nanoseconds per output value of one channel, as tests/bench/cutover.py measures them; only their ratios matter.
-_TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0}  # a multiply-add of the direct method
+_TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0, "i4": 0.017}  # a multiply-add of the direct method
 _PASS_TAP = {"f4": 0.023, "f8": 0.042, "i8": 2.0}  # one of a separable kernel
-_BOX = {"f4": 0.5, "f8": 1.0, "i2": 0.05, "i4": 0.3}  # a value of a box filter
-_BOX_DOUBLING = {"f4": 0.05, "f8": 0.1, "i2": 0.065, "i4": 0.06}  # and for each doubling of its width
-_VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0}  # reading, converting and storing
+_BOX = {"f4": 0.5, "f8": 1.0, "w2": 0.05, "w4": 0.3}  # a value of a box filter
+_BOX_DOUBLING = {"f4": 0.05, "f8": 0.1, "w2": 0.065, "w4": 0.06}  # and for each doubling of its width
+_VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0, "i4": 0.33}  # reading, converting and storing
 _TRANSFORM = {"f4": 0.22, "f8": 0.37}  # a point of a tile, per doubling of the tile's side, all included
 _BEYOND_CACHE = 1.6  # times as much for tiles of more than 256 x 256
 _TILES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
@@ -33,6 +34,13 @@ _SLAB_NANOSECONDS = 200_000
 # A tile whose mean square exceeds that of its faintest row by more is no work for a transform of its precision.
 _CONTRAST = {"f4": 2.0**14, "f8": 2.0**14}
 _CONTRAST_AGAIN = 2.0**60  # float32 pixels in a float64 transform
+
+# Before it is rounded an integer result of fractions differs from the exact sum by less.
+_EXACT = 1e-3
+# For a transform's errors that is 4.5 standard deviations: in one of a thousand images of four megapixels one value is
+# then expected that is beyond and has a tie in between.
+_DEVIATION = _EXACT / 4.5
+_PROBES = 4  # tile pairs that show whether float32 will do
 
 
 @dataclass(frozen=True)
@@ -59,12 +67,14 @@ class Plan:
 
     request: Request
     method: str
-    accumulator: str  # "f4", "f8", "i8": exact in 128 bits, or "i2", "i4": sums of a box in 16 and 32 bits
+    # "f4", "f8", "i8": exact in 128 bits, "i4": fixed point in twice 32 bits, or "w2", "w4": a box's sums in 16 or 32 bits
+    accumulator: str
     reason: str
     nanoseconds: float  # expected per output value
     factors: tuple[Array, Array] | None = None  # down and across
     parts: "tuple[Plan, Plan] | None" = None  # the planes' filter, and the one along the first axis after it
     tile: int = 0
+    tolerance: float = 0.0  # for the transform of 16-bit integers in float32: the largest deviation of its errors
     single: bool = False  # a box: whether sums are weighed in float32
     fits: bool = False  # and whether the result holds every mean
 
@@ -73,15 +83,19 @@ class Plan:
         values = np.frombuffer(self.request.kernel, np.int64 if self.request.whole else np.float64)
         return values.reshape(self.request.shape)
 
-    def correlation(self, top: int, left: int) -> _ext.Correlation | _ext.Box:
+    def correlation(self, top: int, left: int) -> _ext.Correlation | _ext.Box | _ext.Pairs:
         """The kernel of a method that works by rows, laid at this place."""
         request = self.request
+        if self.accumulator == "i4":
+            found = fixed_point(self.taps, request.bias, _EXACT)
+            assert found is not None
+            return _ext.Pairs(*found, BORDER_CODES[request.border], int(request.cval), top, left)
         opaque = alpha_one(request.source) if request.has_alpha else 0.0
         border = BORDER_CODES[request.border]
         if self.method == "box":
             height, width = self.taps.shape
             weight, single = float(self.taps.flat[0]), self.single
-            word = {"i2": 2, "i4": 4}.get(self.accumulator, 0)
+            word = {"w2": 2, "w4": 4}.get(self.accumulator, 0)
             return _ext.Box(
                 height,
                 width,
@@ -134,38 +148,49 @@ class Plan:
 
     def memory(self, shape: tuple[int, ...], channels: int) -> int:
         """Bytes of working memory for each thread, beside input and output."""
-        itemsize = {"i2": 2, "f4": 4, "i4": 4, "f8": 8, "i8": 16}[self.accumulator]
+        itemsize = {"w2": 2, "f4": 4, "w4": 4, "i4": 4, "f8": 8, "i8": 16}[self.accumulator]
         if self.parts is not None:
             return prod(shape) * channels * itemsize + self.parts[0].memory(shape[1:], channels)
         if self.method == "fft":
             return 4 * self.tile**2 * itemsize
         height, width = (1, *self.taps.shape)[-2:]
         if self.method == "box":
-            rows = 5 if self.accumulator in ("i2", "i4") else 2 * height + 5
+            rows = 5 if self.accumulator in ("w2", "w4") else 2 * height + 5
             return int(rows * (shape[-1] + width + 32) * channels * itemsize)
         return int((height + 5) * (shape[-1] + width + 128) * channels * itemsize)
 
     @cached_property
-    def ready(self) -> _ext.Correlation | _ext.Box:
+    def ready(self) -> _ext.Correlation | _ext.Box | _ext.Pairs:
         return self.correlation(*(0, *self.request.origin)[-2:])
 
     @property
     def spectrum(self) -> _ext.Spectrum:
+        return self._spectrum(single=self.accumulator == "f4")
+
+    @property
+    def precise(self) -> _ext.Spectrum:
+        """For tiles that are beyond float32."""
+        return self._spectrum(single=False)
+
+    def _spectrum(self, single: bool) -> _ext.Spectrum:
         """The kernel's spectrum, kept with the plan unless it is large: it takes up to 256 MB."""
-        return self._kept_spectrum if self.tile <= 256 else self.spectrum_of(single=self.accumulator == "f4")
+        if single not in self._spectra:
+            found = _ext.Spectrum(self.taps.astype(np.float64), self.tile, single)
+            if self.tile > 256:
+                return found
+            self._spectra[single] = found
+        return self._spectra[single]
 
     @cached_property
-    def _kept_spectrum(self) -> _ext.Spectrum:
-        return self.spectrum_of(single=self.accumulator == "f4")
-
-    def spectrum_of(self, single: bool) -> _ext.Spectrum:
-        return _ext.Spectrum(self.taps.astype(np.float64), self.tile, single)
+    def _spectra(self) -> dict[bool, _ext.Spectrum]:
+        return {}
 
 
 def plan(request: Request) -> Plan:
     """The fastest algorithm whose result is as exact as promised; see docs/design.md for the promises."""
     kernel = np.frombuffer(request.kernel, np.int64 if request.whole else np.float64).reshape(request.shape)
     plans = [_direct(request, kernel)]
+    plans += filter(None, [_in_pairs(request, kernel)])
     if request.method != "direct":
         plans += filter(None, [_separable(request, kernel), _box(request, kernel), _fft(request, kernel)])
     if request.method != "auto":
@@ -215,7 +240,7 @@ def _accumulator(request: Request, weight: float, roundings: float) -> str:
         exact_fits = largest < 2**126 and abs(request.cval) < 2**63 and abs(request.bias) < 2**63
         return "i8" if largest >= 2**53 and exact_fits and not request.has_alpha else "f8"
     if request.target.kind in "iu":
-        return "f4" if request.target.itemsize <= 2 and 2.0**-24 * largest * (roundings + 2) < 1e-3 else "f8"
+        return "f4" if request.target.itemsize <= 2 and 2.0**-24 * largest * (roundings + 2) < _EXACT else "f8"
     return "f4" if request.target == np.float32 and request.source.itemsize <= 2 else "f8"
 
 
@@ -233,6 +258,19 @@ def _direct(request: Request, kernel: Array) -> Plan:
     kind = _accumulator(request, _weight(kernel), _growth(kernel))
     cost = kernel.size * _TAP[kind] + _VALUE[kind]
     return Plan(request, "direct", kind, f"{kernel.size} multiply-adds per value", cost)
+
+
+def _in_pairs(request: Request, kernel: Array) -> Plan | None:
+    """The direct sums of 16 bits with fractions, where float32 is not exact enough."""
+    if request.source != np.uint16 or request.target != np.uint16 or request.has_alpha or kernel.ndim != 2:
+        return None
+    inside = 0 <= request.cval <= 65535 and request.cval == round(request.cval)
+    if kernel.size > 256 or not inside or not _ext.pairs_supported() or _whole(request):
+        return None
+    if fixed_point(kernel, request.bias, _EXACT) is None:
+        return None
+    cost = kernel.size * _TAP["i4"] + _VALUE["i4"]
+    return Plan(request, "direct", "i4", f"{kernel.size} multiply-adds per value in fixed point", cost)
 
 
 def _separable(request: Request, kernel: Array) -> Plan | None:
@@ -318,14 +356,14 @@ def _box(request: Request, kernel: Array) -> Plan | None:
         largest = sums * abs(weight) + abs(request.bias)
         if max(sums, largest if _whole(request) else 0) >= 2**53:
             return None
-        near_enough = request.target.kind == "f" or 3 * 2.0**-24 * largest < 1e-3
+        near_enough = request.target.kind == "f" or 3 * 2.0**-24 * largest < _EXACT
         narrow = request.target.itemsize <= (4 if request.target.kind == "f" else 2)
         single = sums < 2**24 and narrow and (largest < 2**24 if _whole(request) else near_enough)
         kind = _whole_sums(request, kernel.size)
     fits = kind != "" and _fits(request, kernel.size * weight)
     if fits:  # the conditions of ext/means.h
         single = sums < 2**24 and sums * abs(weight) <= 256 and kernel.size <= 4096
-        kind = kind if single else "i4"
+        kind = kind if single else "w4"
     kind = kind or ("f4" if single else "f8")
     cost = _BOX[kind] + _BOX_DOUBLING[kind] * width.bit_length()
     reason = f"sums of {width} across and {height} down, as fast for any size"
@@ -339,7 +377,7 @@ def _whole_sums(request: Request, count: int) -> str:
     info = np.iinfo(np.uint8 if request.source.kind == "b" else request.source)
     if not info.min <= request.cval <= info.max or request.cval != round(request.cval):
         return ""
-    for kind, bits in (("i2", 16), ("i4", 32)):
+    for kind, bits in (("w2", 16), ("w4", 32)):
         largest = 2 ** (bits - 1) if info.min < 0 else 2**bits - 1
         if request.source.itemsize * 8 < bits and count * _peak(request) <= largest:
             return kind
@@ -361,14 +399,18 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
         return None
     weight = _weight(kernel)
     kind = _accumulator(request, weight, 0)
+    tolerance = 0.0
     if request.source.kind != "f" and request.target.kind in "iu":
         # The error of a transform is one of the tile's energy, spread over it: measured below 5e-7 of the largest sum
         # in float32 and 2e-15 in float64 (docs/accuracy.md).
         largest = _peak(request) * weight + abs(request.bias)
-        allowed = 0.2 if _whole(request) else 1e-3
+        allowed = 0.2 if _whole(request) else _EXACT
         if largest * 4e-15 > allowed:
             return None
         kind = "f4" if largest * 1e-6 < allowed else "f8"
+        # Most tiles of 16 bits are near enough in float32 too: their errors are those of what varies within a tile.
+        if kind == "f8" and max(request.source.itemsize, request.target.itemsize) == 2 and not _whole(request):
+            kind, tolerance = "f4", _DEVIATION
     if kind == "i8":  # whole numbers beyond float64 that become floating point
         return None
     height, width = request.image[:2]
@@ -382,7 +424,7 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
         cost *= (count + 1) / max(1, height * width)
         if best is None or cost < best.nanoseconds:
             reason = f"{tile} x {tile} tiles, {count} of them for each channel"
-            best = Plan(request, "fft", kind, reason, cost, tile=tile)
+            best = Plan(request, "fft", kind, reason, cost, tile=tile, tolerance=tolerance)
     return best
 
 
@@ -435,28 +477,31 @@ def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
     request, spectrum = found.request, found.spectrum
     top, left = request.origin
     border = BORDER_CODES[request.border]
-    careful = request.source.kind == "f"
 
     def pairs(plan: _ext.Spectrum, contrast: float, begin: int, end: int) -> tuple[int, list[int]]:
+        tolerance = found.tolerance if plan.single else 0.0
         return _ext.correlate_tiles(
-            plan, source, result, border, request.cval, request.bias, contrast, top, left, begin, end
+            plan, source, result, border, request.cval, request.bias, contrast, tolerance, top, left, begin, end
         )
+
+    def over(plan: _ext.Spectrum, contrast: float, chosen: Sequence[int]) -> tuple[int, list[int]]:
+        """Neighbours together: while one pair is worked on the next is fetched."""
+        starts = [i for i, pair in enumerate(chosen) if i == 0 or pair != chosen[i - 1] + 1]
+        runs = zip(starts, [*starts[1:], len(chosen)], strict=True)
+        spans = [chosen[i : min(i + at_once, end)] for start, end in runs for i in range(start, end, at_once)]
+        done = run_slabs(lambda i, _: pairs(plan, contrast, spans[i][0], spans[i][-1] + 1), len(spans), 1, threads)
+        return sum(number for number, _ in done), [pair for _, rest in done for pair in rest]
 
     count = _ext.pair_count(spectrum, *result.shape)
     at_once = max(1, int(_SLAB_NANOSECONDS / (found.nanoseconds * result.size / count)))
-    contrast = _CONTRAST[found.accumulator] if careful else 0.0
-    done = run_slabs(lambda begin, end: pairs(spectrum, contrast, begin, end), count, at_once, threads)
-    saturated, poor = sum(number for number, _ in done), [pair for _, rest in done for pair in rest]
+    contrast = _CONTRAST[found.accumulator] if request.source.kind == "f" else 0.0
+    saturated, poor = 0, list(range(count))
+    probes = poor[:: -(-count // _PROBES)]
+    if not found.tolerance or 2 * len(over(spectrum, contrast, probes)[1]) <= len(probes):
+        saturated, poor = over(spectrum, contrast, poor)
     if poor and found.accumulator == "f4":
-        precise = found.spectrum_of(single=False)
-        again = run_slabs(
-            lambda begin, end: [pairs(precise, _CONTRAST_AGAIN, pair, pair + 1) for pair in poor[begin:end]],
-            len(poor),
-            1,
-            threads,
-        )
-        redone = [each for several in again for each in several]
-        saturated, poor = saturated + sum(number for number, _ in redone), [p for _, rest in redone for p in rest]
+        number, poor = over(found.precise, _CONTRAST_AGAIN if contrast else 0.0, poor)
+        saturated += number
     if poor:
         direct = _direct(replace(request, method="direct"), found.taps)
         rows, columns, channels = result.shape

@@ -99,7 +99,14 @@ def explain(
     }
 
 
-_ACCUMULATORS = {"i2": "int16", "i4": "int32", "f4": "float32", "f8": "float64", "i8": "int128"}
+_ACCUMULATORS = {
+    "w2": "int16",
+    "w4": "int32",
+    "i4": "int32",
+    "f4": "float32",
+    "f8": "float64",
+    "i8": "int128",
+}
 
 
 def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:

@@ -67,6 +67,23 @@ class Correlation:
         end: int,
     ) -> int: ...
 
+class Pairs:
+    def __init__(
+        self,
+        halves: npt.NDArray[np.int16],
+        point: int,
+        shift: int,
+        carry: int,
+        start: int,
+        border: int,
+        outside: int,
+        top: int,
+        left: int,
+    ) -> None: ...
+    def slab(
+        self, source: npt.NDArray[Any], out: npt.NDArray[Any], planes: None, begin: int, end: int
+    ) -> int: ...
+
 class Spectrum:
     n: int
     height: int
@@ -83,11 +100,13 @@ def correlate_tiles(
     outside: float,
     bias: float,
     contrast: float,
+    tolerance: float,
     top: int,
     left: int,
     begin: int,
     end: int,
 ) -> tuple[int, list[int]]: ...
+def pairs_supported() -> bool: ...
 def pair_count(plan: Spectrum, height: int, width: int, channels: int) -> int: ...
 def tiles_in_pair(
     plan: Spectrum, height: int, width: int, channels: int, pair: int
