@@ -67,7 +67,7 @@ class Plan:
 
     request: Request
     method: str
-    # "f4", "f8", "i8": exact in 128 bits, "i4": fixed point in twice 32 bits, or "w2", "w4": a box's sums in 16 or 32 bits
+    # "f4", "f8", "i8": exact in 128 bits, "i4": fixed point in twice 32 bits, "w2", "w4": a box's sums in 16 or 32 bits
     accumulator: str
     reason: str
     nanoseconds: float  # expected per output value
