@@ -44,7 +44,12 @@ static const double_lane_numbers double_numbers = {0, 1, 2, 3, 4, 5, 6, 7};
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(real);                                      \
         const real *row = rows[ky] + x, *taps = kernel + (ky) * width;                            \
         ptrdiff_t shift = 0, rest = (width - 1) * step;                                           \
-        for (;; row += lanes, shift -= lanes, rest -= lanes) {                                    \
+        if (width == 1) {                                                                         \
+            const real##_vector *line = (const real##_vector *)row, v0 = line[0], v1 = line[1];   \
+            const real##_vector v2 = line[2], v3 = line[3];                                       \
+            real tap;                                                                             \
+            ADDS                                                                                  \
+        } else for (;; row += lanes, shift -= lanes, rest -= lanes) {                                    \
             const ptrdiff_t farthest = rest < lanes ? rest : lanes - 1;                           \
             const real##_vector *line = (const real##_vector *)row, a0 = line[0], a1 = line[1];   \
             const real##_vector a2 = line[2], a3 = line[3];                                       \

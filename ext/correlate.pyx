@@ -20,6 +20,9 @@ from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segm
 cdef extern from *:
     const Py_ssize_t PY_SSIZE_T_MIN
 
+cdef enum:
+    TOGETHER = 4  # blocks side by side whose rows are stored together
+
 cdef Py_ssize_t OUTSIDE = PY_SSIZE_T_MIN
 OUTSIDE_PLANE = OUTSIDE
 
@@ -79,11 +82,13 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     cdef Py_ssize_t padded = (row_values + 2 * tile_width - 1) // (2 * tile_width) * 2 * tile_width
     cdef Py_ssize_t reach = task.columns + task.width - 1, reach_values = padded + (task.width - 1) * channels
     cdef Py_ssize_t ring_rows = height + BLOCK_ROWS - 1
-    cdef Py_ssize_t slot_values = padded if across != NULL else 0 if bare else reach_values
+    # One vector more than a row, or rows of a power of two would all fall on the same lines of the first-level cache.
+    cdef Py_ssize_t slot_values = padded + tile_width // COLUMNS if across != NULL else 0 if bare else reach_values
     cdef Py_ssize_t tile_size = BLOCK_ROWS * tile_width
     # A kernel of several planes sums them in accumulators for the whole slab; one plane needs only the tile.
     cdef Py_ssize_t sums_rows = end - begin + BLOCK_ROWS if depth > 1 else 0
-    cdef Py_ssize_t values = ring_rows * slot_values + 2 * tile_size + reach_values + sums_rows * padded
+    cdef Py_ssize_t together = 1 if in_place else TOGETHER
+    cdef Py_ssize_t values = ring_rows * slot_values + (1 + together) * tile_size + reach_values + sums_rows * padded
     cdef Py_ssize_t scratch = (values * sizeof(real) + 15) // 16 * 16
     cdef real *ring = <real *>calloc(scratch + 2 * ring_rows * sizeof(real *), 1)
     cdef real *offsets
@@ -95,13 +100,14 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     cdef const real **slots
     cdef const real **rows
     cdef Source plane
-    cdef Py_ssize_t t, group, strip, x, y, r, at, count, loaded, filled, oldest, start_stride, goal_stride
+    cdef Py_ssize_t t, group, strip, strips, place, x, y, r, at, count, loaded, filled, oldest
+    cdef Py_ssize_t start_stride, goal_stride
     cdef Py_ssize_t saturated = 0
     if ring == NULL:
         raise MemoryError()
     offsets = ring + ring_rows * slot_values
     tile = offsets + tile_size
-    line = tile + tile_size
+    line = tile + together * tile_size
     sums = line + reach_values
     slots = <const real **>(<char *>ring + scratch)
     rows = slots + ring_rows
@@ -142,10 +148,12 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
             for r in range(oldest):
                 rows[ring_rows - oldest + r] = slots[r]
             oldest = oldest + BLOCK_ROWS if oldest + BLOCK_ROWS < ring_rows else oldest + BLOCK_ROWS - ring_rows
-            for strip in range((row_values + tile_width - 1) // tile_width):
+            strips = (row_values + tile_width - 1) // tile_width
+            for strip in range(strips):
                 x = strip * tile_width
                 start, start_stride = offsets, tile_width
-                goal, goal_stride = tile, tile_width
+                place = strip % together
+                goal, goal_stride = tile + place * tile_width, together * tile_width
                 if t > 0:
                     start, start_stride = sums + (y - begin) * padded + x, padded
                 if t < depth - 1:
@@ -155,14 +163,15 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
                     goal_stride = task.pitch * channels
                 block(rows, kernel + t * height * width, height, width, channels, x, start, start_stride,
                       goal, goal_stride)
-                if goal == tile:
-                    count = smaller(tile_width, row_values - x)
+                if goal == tile + place * tile_width and (place == together - 1 or strip == strips - 1):
+                    x -= place * tile_width
+                    count = smaller((place + 1) * tile_width, row_values - x)
                     for r in range(smaller(BLOCK_ROWS, end - y)):
                         if alpha_one != 0:
-                            unpremultiply(tile + r * tile_width, count // channels, channels, alpha_one, kernel_sum,
+                            unpremultiply(tile + r * goal_stride, count // channels, channels, alpha_one, kernel_sum,
                                           bias)
                         saturated += store(
-                            tile + r * tile_width, count,
+                            tile + r * goal_stride, count,
                             out + (((y + r) * task.pitch + task.first) * channels + x) * out_itemsize, 1)
     free(ring)
     return saturated
@@ -249,7 +258,8 @@ cdef Py_ssize_t correlate_panels(const Source *source, Task task, const Py_ssize
     cdef Py_ssize_t step = 2 * COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
     cdef Py_ssize_t edges[4]
     cdef Source plane
-    cdef bint fits = (same_type and alpha_one == 0 and source.channel_stride == sizeof(real)
+    # A separable kernel gains nothing: what it saves in copies is lost in the columns beside.
+    cdef bint fits = (same_type and across == NULL and alpha_one == 0 and source.channel_stride == sizeof(real)
                       and source.pixel_stride == channels * source.channel_stride)
     edges[0], edges[1], edges[2], edges[3] = 0, larger(task.left, 0), 0, columns
     edges[2] = smaller(columns, source.width - (task.width - 1 - task.left))

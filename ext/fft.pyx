@@ -30,8 +30,9 @@ cdef extern from "eighths.h" nogil:
     void eighths_float(float_vector *r, float_vector *i)
     void eighths_double(double_vector *r, double_vector *i)
 
-# The standard deviation of a transform's errors, in roundings: 1.0 to 1.5 was measured (docs/accuracy.md).
-cdef double DEVIATION = 1.5
+# The standard deviation of a transform's errors, in roundings of what the kernel spreads and of the result: an upper bound
+# of what was measured on noise, waves, slopes, steps, points and random walks.
+cdef double SPREAD = 1.15, RESULT = 2.6
 
 cdef enum:
     MAX_STEPS = 6  # of a transform of 4096
@@ -366,8 +367,8 @@ cdef double filter_tile(vector *tile, Py_ssize_t stride, Spectrum plan, const re
                 transpose(rows + 2 * s * lanes + 1, tile + s * stride + 2 * g * lanes + 1)
         if tolerance > 0:
             # Errors of the way there are spread by the kernel like noise; those of the way back are one of the result.
-            deviation = DEVIATION * (2.0 ** -24 if real is float else 2.0 ** -53) * (
-                plan.norm * sqrt(sum_of(&before)) / (n * n) + sqrt(sum_of(&after)))
+            deviation = (2.0 ** -24 if real is float else 2.0 ** -53) * (
+                SPREAD * plan.norm * sqrt(sum_of(&before)) / (n * n) + RESULT * sqrt(sum_of(&after)))
             if deviation > tolerance:
                 return deviation
         for s in range(strips):

@@ -13,7 +13,7 @@
 
 #include <stddef.h>
 #include <string.h>
-#include "simd.h"
+#include "store.h"
 
 #define SNAP_FLOAT 0x1.8p10f
 #define MAGIC_FLOAT 0x1.8p23f
@@ -21,10 +21,9 @@
 #define MAGIC_DOUBLE 0x1.8p52
 
 typedef int int_lanes __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
-typedef unsigned short half_short_lanes __attribute__((vector_size(VECTOR_BYTES / 2)));
-typedef unsigned long long long_lanes __attribute__((vector_size(VECTOR_BYTES), may_alias));
+typedef unsigned long long wide_lanes __attribute__((vector_size(VECTOR_BYTES), may_alias));
 
-static inline word32_vector rounded_float(int_lanes sums, double weight) {
+static inline word32_vector mean_float(int_lanes sums, double weight) {
     float_vector values = __builtin_convertvector(sums, float_vector);
     return (word32_vector)((values * (float)weight + SNAP_FLOAT) + (MAGIC_FLOAT - SNAP_FLOAT));
 }
@@ -39,20 +38,20 @@ static inline word16_vector rounded_16_float(word16_vector sums, int negative, d
         even = both & 0xFFFF;
         odd = both >> 16;
     }
-    even = rounded_float((int_lanes)even, weight);
-    odd = rounded_float((int_lanes)odd, weight);
+    even = mean_float((int_lanes)even, weight);
+    odd = mean_float((int_lanes)odd, weight);
     return (word16_vector)((even & 0xFFFF) | odd << 16);
 }
 
 /* 32-bit sums below 2^24, in single precision. */
 static inline word32_vector rounded_32_float(word32_vector sums, int negative, double weight) {
     (void)negative;
-    return rounded_float((int_lanes)sums, weight);
+    return mean_float((int_lanes)sums, weight);
 }
 
-static inline long_lanes rounded_double(long_lanes sums, double offset, double weight) {
+static inline wide_lanes mean_double(wide_lanes sums, double offset, double weight) {
     double_vector values = (double_vector)sums - offset;
-    return (long_lanes)((values * weight + SNAP_DOUBLE) + (MAGIC_DOUBLE - SNAP_DOUBLE));
+    return (wide_lanes)((values * weight + SNAP_DOUBLE) + (MAGIC_DOUBLE - SNAP_DOUBLE));
 }
 
 /* 32-bit sums in double precision. Below the exponent of 2^52 a whole number is its own conversion; those with a sign are
@@ -60,14 +59,13 @@ static inline long_lanes rounded_double(long_lanes sums, double offset, double w
 static inline word32_vector rounded_32_double(word32_vector sums, int negative, double weight) {
     const unsigned long long exponent = 0x4330000000000000, low = 0xFFFFFFFF, flip = negative ? 0x8000000080000000 : 0;
     const double offset = 0x1p52 + (negative ? 0x1p31 : 0);
-    long_lanes both = (long_lanes)sums ^ flip;
-    long_lanes even = rounded_double((both & low) | exponent, offset, weight);
-    long_lanes odd = rounded_double((both >> 32) | exponent, offset, weight);
+    wide_lanes both = (wide_lanes)sums ^ flip;
+    wide_lanes even = mean_double((both & low) | exponent, offset, weight);
+    wide_lanes odd = mean_double((both >> 32) | exponent, offset, weight);
     return (word32_vector)((even & low) | odd << 32);
 }
 
-/* means_<of>_to_<bits>(sums, values, negative, weight, out): one row. Numbers lose half of their bits at a time, for which
-   processors have instructions. */
+/* means_<of>_to_<bits>(sums, values, negative, weight, out): one row. */
 #define DEFINE_MEANS(of, word, bits, number, NARROW)                                                                \
     static inline void means_##of##_to_##bits(const word##_vector *sums, ptrdiff_t values, int negative,            \
                                               double weight, number *out) {                                         \
@@ -80,17 +78,16 @@ static inline word32_vector rounded_32_double(word32_vector sums, int negative, 
             memcpy(out + i * LANES_##word, &rest, values % LANES_##word * sizeof(number));                          \
         }                                                                                                           \
     }
-#define ONCE(lanes) __builtin_convertvector(lanes, narrow)
-#define TWICE(lanes) __builtin_convertvector(__builtin_convertvector(lanes, half_short_lanes), narrow)
-
+#define HALF(lanes) __builtin_convertvector(lanes, narrow)
+#define SAME(lanes) (lanes)
 #define LANES_word16 (VECTOR_BYTES / 2)
 #define LANES_word32 (VECTOR_BYTES / 4)
-DEFINE_MEANS(16_float, word16, 8, unsigned char, ONCE)
-DEFINE_MEANS(16_float, word16, 16, unsigned short, ONCE)
-DEFINE_MEANS(32_float, word32, 8, unsigned char, TWICE)
-DEFINE_MEANS(32_float, word32, 16, unsigned short, ONCE)
-DEFINE_MEANS(32_double, word32, 8, unsigned char, TWICE)
-DEFINE_MEANS(32_double, word32, 16, unsigned short, ONCE)
+DEFINE_MEANS(16_float, word16, 8, unsigned char, HALF)
+DEFINE_MEANS(16_float, word16, 16, unsigned short, SAME)
+DEFINE_MEANS(32_float, word32, 8, unsigned char, TO_8)
+DEFINE_MEANS(32_float, word32, 16, unsigned short, TO_16)
+DEFINE_MEANS(32_double, word32, 8, unsigned char, TO_8)
+DEFINE_MEANS(32_double, word32, 16, unsigned short, TO_16)
 
 /* The loop of run_across, for each number of doublings that may be needed. */
 static inline __attribute__((always_inline)) void run(const unsigned *line, ptrdiff_t ahead, ptrdiff_t count,

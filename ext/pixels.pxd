@@ -10,6 +10,16 @@ from border cimport border_index
 cdef extern from "simd.h" nogil:
     ctypedef long long wide
 
+cdef extern from "store.h" nogil:
+    Py_ssize_t store_float_u1(const float *, Py_ssize_t, uint8_t *, Py_ssize_t *)
+    Py_ssize_t store_float_i1(const float *, Py_ssize_t, int8_t *, Py_ssize_t *)
+    Py_ssize_t store_float_u2(const float *, Py_ssize_t, uint16_t *, Py_ssize_t *)
+    Py_ssize_t store_float_i2(const float *, Py_ssize_t, int16_t *, Py_ssize_t *)
+    Py_ssize_t store_double_u1(const double *, Py_ssize_t, uint8_t *, Py_ssize_t *)
+    Py_ssize_t store_double_i1(const double *, Py_ssize_t, int8_t *, Py_ssize_t *)
+    Py_ssize_t store_double_u2(const double *, Py_ssize_t, uint16_t *, Py_ssize_t *)
+    Py_ssize_t store_double_i2(const double *, Py_ssize_t, int16_t *, Py_ssize_t *)
+
 ctypedef fused real:
     float
     double
@@ -152,10 +162,36 @@ cdef inline Py_ssize_t store_values(const real *values, Py_ssize_t count, elemen
         return saturated
 
 
+cdef inline Py_ssize_t store_vectors(const real *values, Py_ssize_t count, element *out,
+                                     Py_ssize_t *saturated) noexcept nogil:
+    """Store whole vectors of the types that images have most often; returns how many values that were."""
+    if real is float:
+        if element is uint8_t:
+            return store_float_u1(values, count, out, saturated)
+        elif element is int8_t:
+            return store_float_i1(values, count, out, saturated)
+        elif element is uint16_t:
+            return store_float_u2(values, count, out, saturated)
+        elif element is int16_t:
+            return store_float_i2(values, count, out, saturated)
+    elif real is double:
+        if element is uint8_t:
+            return store_double_u1(values, count, out, saturated)
+        elif element is int8_t:
+            return store_double_i1(values, count, out, saturated)
+        elif element is uint16_t:
+            return store_double_u2(values, count, out, saturated)
+        elif element is int16_t:
+            return store_double_i2(values, count, out, saturated)
+    return 0
+
+
 cdef inline Py_ssize_t store_row(const real *values, Py_ssize_t count, element *out, Py_ssize_t step) noexcept nogil:
     """Store neighbouring values `step` apart; the usual step of 1 is vectorised."""
+    cdef Py_ssize_t saturated = 0, done
     if step == 1:
-        return store_values(values, count, out, 1)
+        done = store_vectors(values, count, out, &saturated)
+        return saturated + store_values(values + done, count - done, out + done, 1)
     return store_values(values, count, out, step)
 
 

@@ -59,7 +59,7 @@ def explain(
     --------
     >>> found = explain(np.zeros((600, 800), np.uint8), [np.ones((5, 5))])
     >>> found["method"], found["rank"], found["sum"]
-    ('separable', 1, 25.0)
+    ('box', 1, 25.0)
     """
     options = Options(border, cval, correlate, dtype, shape, anchor, scale, bias, normalize, nan, method, 1)
     source = with_channels(image, channel_axis)
@@ -99,7 +99,14 @@ def explain(
     }
 
 
-_ACCUMULATORS = {"i2": "int16", "i4": "int32", "f4": "float32", "f8": "float64", "i8": "int128"}
+_ACCUMULATORS = {
+    "w2": "int16",
+    "w4": "int32",
+    "i4": "int32",
+    "f4": "float32",
+    "f8": "float64",
+    "i8": "int128",
+}
 
 
 def _real(dtype: np.dtype[Any]) -> np.dtype[Any]:

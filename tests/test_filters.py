@@ -260,7 +260,8 @@ def test_what_is_explained_is_what_runs(rng, monkeypatch, dtype, linear, masked,
     monkeypatch.setattr(filters._correlate, "correlate", record)
     apply_kernel(image, kernels, **options, has_alpha=alpha is not None)
     found = explain(image, kernels, **options, has_alpha=alpha is not None)
-    assert plans[0] == (found["method"], {"float32": "f4", "float64": "f8"}[found["accumulator"]])
+    codes = {"int16": "w2", "int32": "w4", "float32": "f4", "float64": "f8"}
+    assert plans[0] == (found["method"], codes[found["accumulator"]])
     assert found["kernels"] == len(kernels)
     assert found["kernel"] == (3, 3)
     assert found["memory"] > 0

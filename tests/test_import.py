@@ -23,6 +23,7 @@ LAYERS = [
     {"_composed"},
     {"_options", "_colour"},
     {"_correlate"},
+    {"_fixed"},
     {"_check", "_slabs"},
     {"_ext"},
 ]

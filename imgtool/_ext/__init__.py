@@ -46,6 +46,7 @@ KERNELS = {
         "sample_slopes",
         "score",
     ),
+    "pairs": ("Pairs", "pairs_supported"),
     "spline": (
         "bending_product",
         "sample_displaced",

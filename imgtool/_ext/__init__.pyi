@@ -80,6 +80,22 @@ class Places:
         height: int,
         width: int,
     ) -> None: ...
+class Pairs:
+    def __init__(
+        self,
+        halves: npt.NDArray[np.int16],
+        point: int,
+        shift: int,
+        carry: int,
+        start: int,
+        border: int,
+        outside: int,
+        top: int,
+        left: int,
+    ) -> None: ...
+    def slab(
+        self, source: npt.NDArray[Any], out: npt.NDArray[Any], planes: None, begin: int, end: int
+    ) -> int: ...
 
 class Spectrum:
     n: int
@@ -103,6 +119,7 @@ def correlate_tiles(
     begin: int,
     end: int,
 ) -> tuple[int, list[int]]: ...
+def pairs_supported() -> bool: ...
 def pair_count(plan: Spectrum, height: int, width: int, channels: int) -> int: ...
 def tiles_in_pair(
     plan: Spectrum, height: int, width: int, channels: int, pair: int

@@ -2,14 +2,18 @@
 
 python tests/bench/convolve.py            the seed's case: 128 x 128 float64, 3 x 3, zeros beyond the edge
 python tests/bench/convolve.py --peers    also OpenCV's filter2D, as ratios (above 1: imgtool is faster)
+
+--cpu counts seconds of the processor instead of the clock's, for one thread on a busy machine.
 """
 
 import argparse
 import subprocess
 import sys
+import time
 from functools import partial
 
 import numpy as np
+import timing
 from timing import ratio
 
 import imgtool
@@ -72,7 +76,8 @@ def against_opencv(size: int, threads: int, kernels: list[int], dtypes: list[str
             flipped = kernel[::-1, ::-1].copy()
             peer = partial(cv2.filter2D, image, -1, flipped, borderType=edge)
             ratios.append(row(f"{dtype} {k}x{k}", image, kernel, peer))
-    summary(f"random kernels, {size}x{size}, {threads} thread(s)", ratios)
+    if ratios:
+        summary(f"random kernels, {size}x{size}, {threads} thread(s)", ratios)
     ratios = []
     for dtype in (d for d in dtypes if d != "f8"):
         image = picture(size, dtype)
@@ -116,13 +121,17 @@ if __name__ == "__main__":
     parser.add_argument("--memory", action="store_true")
     parser.add_argument("--size", type=int, default=2048)
     parser.add_argument("--threads", type=int, default=1)
-    parser.add_argument("--kernels", default="3,5,7,9,15,31,63")
+    parser.add_argument("--kernels", default="3,5,7,9,15,31,63", help="sizes of the random kernels; '' for none")
+    parser.add_argument("--cpu", action="store_true")
     parser.add_argument("--dtypes", default="u1,u2,f4,f8")
     options = parser.parse_args()
+    if options.cpu:
+        if options.threads > 1:
+            parser.error("--cpu is for one thread")
+        timing.clock = time.thread_time
     seed_case()
     if options.peers:
-        against_opencv(
-            options.size, options.threads, [int(k) for k in options.kernels.split(",")], options.dtypes.split(",")
-        )
+        kernels = [int(k) for k in options.kernels.split(",") if k]
+        against_opencv(options.size, options.threads, kernels, options.dtypes.split(","))
     if options.memory:
         memory()

@@ -15,7 +15,7 @@ from imgtool import _correlate, _ext, filters
 from imgtool._options import Options
 
 SIDE = 1024
-KINDS = {"f4": np.float32, "f8": np.float64}
+KINDS = {"f4": np.float32, "f8": np.float64, "i4": np.uint16}
 
 
 def nanoseconds(image, kernel, method):
@@ -38,17 +38,33 @@ def fitted(taps, times):
     return slope, base
 
 
+def boxes(dtypes, rng):
+    """What a value of a box takes, and a doubling of its width, where sums are of the types that these images need."""
+    for dtype in dtypes:
+        for sizes in ([3, 7, 15], [31, 63, 101]):
+            image = (rng.random((SIDE, SIDE, 1)) * 255).astype(dtype)
+            times = [nanoseconds(image, np.full((k, k), 1 / k**2), "box") for k in sizes]
+            doubling, value = fitted([k.bit_length() for k in sizes], times)
+            print(
+                f"{np.dtype(dtype)}: _BOX {value:.3f} _BOX_DOUBLING {doubling:.3f}   "
+                + " ".join(f"{k}:{t:.2f}" for k, t in zip(sizes, times, strict=True))
+            )
+
+
 def main():
     rng = np.random.default_rng(0)
+    boxes(["u1", "u2"], rng)
     for kind, dtype in KINDS.items():
-        image = rng.random((SIDE, SIDE, 1)).astype(dtype)
-        sizes = np.array([3, 5, 7, 9, 11, 13])
-        direct = [nanoseconds(image, rng.random((k, k)), "direct") for k in sizes]
+        image = (rng.random((SIDE, SIDE, 1)) * (60000 if kind == "i4" else 1)).astype(dtype)
+        sizes = np.array([3, 5, 7, 9] if kind == "i4" else [3, 5, 7, 9, 11, 13])
+        direct = [nanoseconds(image, rng.random((k, k)) / k**2, "direct") for k in sizes]
         tap, value = fitted(sizes**2, direct)
         print(
             f"{kind}: _TAP {tap:.4f} _VALUE {value:.3f}   direct "
             + " ".join(f"{k}:{t:.2f}" for k, t in zip(sizes, direct, strict=True))
         )
+        if kind == "i4":
+            continue
         sizes = np.array([5, 9, 15, 25, 41, 81])
         passes = [nanoseconds(image, np.outer(rng.random(k), rng.random(k)), "separable") for k in sizes]
         tap, value = fitted(2 * sizes, passes)
@@ -56,6 +72,7 @@ def main():
             f"{kind}: _PASS_TAP {tap:.4f} with {value:.3f} per value   separable "
             + " ".join(f"{k}:{t:.2f}" for k, t in zip(sizes, passes, strict=True))
         )
+        boxes([dtype], rng)
         for tile in (32, 64, 128, 256, 512, 1024):
             out = np.empty_like(image)
             plan = _ext.Spectrum(rng.random((tile // 4, tile // 4)), tile, kind == "f4")

@@ -284,3 +284,42 @@ def test_any_image_any_kernel_any_strides(isa, data):
         np.testing.assert_array_equal(result, references.saturated(expected, result.dtype))
     else:
         np.testing.assert_allclose(result, expected.astype(float), rtol=0, atol=1e-3 if dtype.itemsize == 4 else 1e-11)
+
+
+@pytest.mark.parametrize("border", BORDERS)
+@pytest.mark.parametrize("dtype", ["f4", "f8"])
+def test_an_image_read_where_it_lies_gives_the_bits_of_a_copy(isa, rng, dtype, border):
+    for shape, size in [((130, 150), (3, 3)), ((66, 131, 3), (4, 7)), ((5, 300), (9, 1)), ((70, 140), (2, 33))]:
+        image, kernel = rng.standard_normal(shape).astype(dtype), rng.standard_normal(size)
+        options = {"border": border, "cval": 0.5, "channel_axis": -1 if len(shape) > 2 else None, "bias": 0.1}
+        apart = np.repeat(image, 2, axis=1)[:, ::2]
+        for cut in ("same", "valid", "full"):
+            if cut != "valid" or size[0] <= shape[0]:
+                expected = convolve(apart, kernel, shape=cut, method="direct", **options)
+                np.testing.assert_array_equal(
+                    convolve(image, kernel, shape=cut, method="direct", **options), expected, strict=True
+                )
+        ahead = convolve(apart, kernel, anchor=(0, size[1] - 1), method="direct", **options)
+        np.testing.assert_array_equal(
+            convolve(image, kernel, anchor=(0, size[1] - 1), method="direct", **options), ahead, strict=True
+        )
+
+
+def test_planes_of_a_volume_are_read_where_they_lie(isa, rng):
+    volume, kernel = rng.standard_normal((4, 20, 90)).astype("f4"), rng.standard_normal((1, 3, 3))
+    result = convolve(volume, kernel, method="direct")
+    for plane, filtered in zip(volume, result, strict=True):
+        np.testing.assert_array_equal(filtered, convolve(plane, kernel[0], method="direct"), strict=True)
+
+
+@pytest.mark.parametrize("source", ["f4", "f8"])
+@pytest.mark.parametrize("target", ["u1", "i1", "u2", "i2"])
+def test_narrow_results_are_rounded_saturated_and_counted(isa, source, target):
+    info = np.iinfo(target)
+    edges = [info.min, info.max, 0, 2, 3]
+    near = [edge + step for edge in edges for step in (-1, -0.5, -0.25, 0, 0.25, 0.5, 1)]
+    image = np.tile(np.array([*near, np.nan, np.inf, -np.inf, 1e30], source), 9)[np.newaxis]
+    result, count = apply_kernel(image, ([[1.0]],), dtype=target)
+    whole = np.rint(image)
+    np.testing.assert_array_equal(result, np.nan_to_num(np.clip(whole, info.min, info.max)).astype(target))
+    assert count == np.count_nonzero((whole < info.min) | (whole > info.max))

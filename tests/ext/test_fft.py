@@ -122,3 +122,66 @@ def test_a_damaged_call_is_refused(isa):
     for source, goal, end in [(image[..., 0, 0], out, 1), (image, out[..., :1].copy(), 1), (image, out, 99)]:
         with pytest.raises(ValueError):
             _ext.correlate_tiles(plan, source, goal, 0, 0.0, 0.0, 0.0, 0.0, 1, 1, 0, end)
+
+
+def waves(shape):
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    return {
+        "noise": np.random.default_rng(3).random(shape) * 65535,
+        "faint noise": 30000 + np.random.default_rng(4).random(shape) * 4095,
+        "slope": y * (65535 / shape[0]),
+        "steps": ((y // 40 + x // 40) % 2) * 65535.0,
+        "one bright pixel": ((y == 60) & (x == 60)) * 65535.0,
+    }
+
+
+@pytest.mark.parametrize("what", waves((1, 1)))
+def test_16_bits_round_like_the_exact_sum_but_at_ties(isa, rng, what):
+    image = np.rint(waves((230, 210))[what]).astype("u2")
+    for size in [(21, 21), (63, 40)]:
+        kernel = rng.random(size)
+        for weights in (kernel / kernel.sum(), (kernel - 0.5) / 30):
+            result = convolve(image, weights, method="fft", bias=100.25)
+            real = convolve(image.astype(float), weights, method="fft", bias=100.25)
+            surely = np.abs(real - np.floor(real) - 0.5) > 1e-3
+            np.testing.assert_array_equal(result[surely], references.saturated(np.rint(real), "u2")[surely])
+
+
+def test_tiles_of_16_bits_beyond_float32_are_left_out(isa):
+    pictures, kernel = waves((128, 226)), np.full((31, 31), 1 / 961)
+    kernel[0, 0] *= 1.5
+    plan = _ext.Spectrum(kernel, 128, True)
+
+    def left_out(what, tolerance):
+        image = np.rint(pictures[what]).astype("u2")
+        out = np.empty((98, 196), "u2")
+        _, poor = _ext.correlate_tiles(plan, image, out, 0, 0.0, 0.0, 0.0, tolerance, 0, 0, 0, 1)
+        return bool(poor)
+
+    assert not left_out("faint noise", 2e-4)
+    assert left_out("slope", 2e-4)
+    assert not left_out("slope", 0.0)
+    assert left_out("faint noise", 1e-6)
+
+
+def test_the_expected_deviation_bounds_that_of_float32(isa, rng):
+    # The estimate that decides about tiles, written again.
+    for image in waves((128, 256)).values():
+        for kernel in (rng.random((31, 31)), rng.standard_normal((15, 15))):
+            kernel /= np.abs(kernel).sum()
+            centred = np.ascontiguousarray(np.rint(image - image.mean()))
+            height, width = 129 - len(kernel), 2 * (129 - len(kernel))
+            source = centred[:, : width + len(kernel) - 1]
+            results = []
+            for single in (True, False):
+                out = np.empty((height, width), "f4" if single else "f8")
+                pixels = source.astype(out.dtype)
+                plan = _ext.Spectrum(kernel, 128, single)
+                _ext.correlate_tiles(plan, pixels, out, 0, 0.0, 0.0, 1e30, 0.0, 0, 0, 0, 1)
+                results.append(out.astype(float))
+            pair = source[:, :128] + 1j * source[:, height : height + 128]
+            spectrum = np.fft.fft2(np.flip(kernel), (128, 128))
+            energies = [np.abs(pair) ** 2, np.abs(np.fft.ifft2(np.fft.fft2(pair) * spectrum)) ** 2]
+            before, after = (np.sqrt(energy.mean()) for energy in energies)
+            expected = 2.0**-24 * (1.15 * np.sqrt((kernel**2).sum()) * before + 2.6 * after)
+            assert (results[0] - results[1]).std() < expected
