@@ -489,9 +489,9 @@ cdef double load_tile(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize
 
 cdef real rough_mean(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize_t rows, Py_ssize_t columns,
                      const Task *task, Py_ssize_t n, real *row, const vector *_) noexcept nogil:
-    """The mean of at most 16 of the rows that `load_tile` reads, as a whole number."""
+    """The mean of at most 32 of the rows that `load_tile` reads, as a whole number."""
     cdef real outside = <real>task.outside
-    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), count = smaller(rows, 16), r, s
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), count = smaller(rows, 32), r, s
     cdef double total = 0
     cdef vector sums
     for s in range(n):

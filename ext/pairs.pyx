@@ -85,7 +85,8 @@ cdef class Pairs:
                 not 1 < point <= 24 or not 0 < shift <= 15):
             raise ValueError("halves must be two of rows x an even number of columns, carried over within 16 bits")
         self.height, self.pairs, self.width = halves.shape[1], halves.shape[2] // 2, halves.shape[2]
-        self.point, self.shift, self.carry = point, shift, carry
+        self.point, self.shift = point, shift
+        self.carry = carry if carry < self.height else self.height + PAIR_ROWS  # never, before the end
         self.start_high, self.start_low = <int32_t>(start >> shift), <int32_t>(start & ((1 << shift) - 1))
         self.border, self.outside, self.top, self.left = border, outside, top, left
         self.taps = <int32_t *>malloc(2 * self.height * self.pairs * sizeof(int32_t))

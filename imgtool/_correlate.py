@@ -37,9 +37,9 @@ _CONTRAST_AGAIN = 2.0**60  # float32 pixels in a float64 transform
 
 # Before it is rounded an integer result of fractions differs from the exact sum by less.
 _EXACT = 1e-3
-# For a transform's errors that is 4.5 standard deviations: in one of a thousand images of four megapixels one value is
-# then expected that is beyond and has a tie in between.
-_DEVIATION = _EXACT / 4.5
+# For a transform's errors that is four times a bound of their standard deviation: of 3e8 values one is expected at most
+# that errs by more and has a tie in between.
+_DEVIATION = _EXACT / 4
 _PROBES = 4  # tile pairs that show whether float32 will do
 
 
