@@ -1,6 +1,6 @@
 """What registration maximises: NMI of two images as a function of a matrix, and matrices as functions of parameters."""
 
-import math
+
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from . import _ext, metrics
 from ._slabs import run_slabs
-from .transforms import MODELS
+
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
@@ -73,7 +73,7 @@ class Objective:
         return metrics.total(run_slabs(work, len(self.fixed), self._slab_rows, self.threads))
 
     def matrix_gradient(self, slopes: metrics.Table) -> Matrix:
-        """The derivative of NMI with respect to the first two rows of the matrix of the last `histogram`.
+        """The derivative of NMI with respect to the matrix of the last `histogram`.
 
         The size of the overlap is taken as constant, as in NiftyReg: where the images' borders cross it changes by
         jumps.
@@ -88,69 +88,6 @@ class Objective:
             _ext.affine_sums(self.derivative, self.along_x, self.along_y, self._offsets, sums, start, stop)
             return sums
 
-        return metrics.total(run_slabs(work, len(self.fixed), self._slab_rows, self.threads))
-
-
-@dataclass(frozen=True)
-class Frame:
-    """The centres of both images and the distance from centre to corner of the fixed one, in full-size pixels.
-
-    Parameters of every model are lengths: the displacement they cause at the corners of the fixed image.
-    """
-
-    fixed_centre: Vector
-    moving_centre: Vector
-    radius: float
-
-    @classmethod
-    def of(cls, fixed_shape: tuple[int, ...], moving_shape: tuple[int, ...]) -> "Frame":
-        """The frame of two images with these shapes."""
-        centres = [(np.array(shape[::-1], float) - 1) / 2 for shape in (fixed_shape, moving_shape)]
-        return cls(centres[0], centres[1], math.hypot(*fixed_shape) / 2)
-
-    def distance(self, one: Matrix, other: Matrix) -> float:
-        """How far apart two matrices take the corners of the fixed image, at most, in pixels."""
-        width, height = self.fixed_centre
-        corners = self.fixed_centre[:, None] + [[-width, width, -width, width], [-height, -height, height, height]]
-        return float(np.linalg.norm((one - other)[:2] @ np.vstack([corners, np.ones(4)]), axis=0).max())
-
-    def matrix(self, model: str, parameters: Vector) -> Matrix:
-        """The 3x3 matrix: fixed centre to moving centre plus shift, linear part about the centres."""
-        linear, _ = _linear(model, parameters[2:] / self.radius)
-        matrix = np.eye(3)
-        matrix[:2, :2] = linear
-        matrix[:2, 2] = self.moving_centre + parameters[:2] - linear @ self.fixed_centre
-        return matrix
-
-    def parameters(self, model: str, matrix: Matrix) -> Vector:
-        """The parameters of `matrix`, or of the matrix of this model that is like it."""
-        linear = matrix[:2, :2]
-        shift = matrix[:2, 2] + linear @ self.fixed_centre - self.moving_centre
-        if model == "affine":
-            shape = (linear - np.eye(2)).ravel()
-        else:
-            angle = math.atan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
-            log_scale = math.log(abs(float(np.linalg.det(linear)))) / 2
-            shape = np.array([angle, log_scale])[: MODELS.index(model)]
-        return np.concatenate([shift, shape * self.radius])
-
-    def gradient(self, model: str, parameters: Vector, by_matrix: Matrix) -> Vector:
-        """The derivative with respect to the parameters, from that with respect to the first two matrix rows."""
-        _, derivatives = _linear(model, parameters[2:] / self.radius)
-        about_centre = by_matrix[:, :2] - np.outer(by_matrix[:, 2], self.fixed_centre)
-        shape = [float(np.vdot(derivative, about_centre)) / self.radius for derivative in derivatives]
-        return np.concatenate([by_matrix[:, 2], shape])
-
-
-def _linear(model: str, shape: Vector) -> tuple[Matrix, list[Matrix]]:
-    """The linear part of a model and its derivatives with respect to the parameters of its shape."""
-    if model == "translation":
-        return np.eye(2), []
-    if model == "affine":
-        return np.eye(2) + shape.reshape(2, 2), list(np.eye(4).reshape(4, 2, 2))
-    cos, sin = np.cos(shape[0]), np.sin(shape[0])
-    turn, turned = np.array([[cos, -sin], [sin, cos]]), np.array([[-sin, -cos], [cos, -sin]])
-    if model == "rigid":
-        return turn, [turned]
-    scale = np.exp(shape[1])
-    return scale * turn, [scale * turned, scale * turn]
+        out = np.zeros((3, 3))
+        out[:2] = metrics.total(run_slabs(work, len(self.fixed), self._slab_rows, self.threads))
+        return out

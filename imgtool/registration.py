@@ -8,9 +8,12 @@ import numpy.typing as npt
 
 from . import metrics
 from ._check import Array, as_array, thread_count
-from ._objective import Frame, Objective
+from ._background import static_frame
+from ._frame import LADDER, Frame
+from ._objective import Objective
 from ._optimise import maximise
 from ._pyramid import halved
+from ._search import Edges, Search
 from .errors import ImgtoolError
 from .transforms import MODELS, MatrixTransform, warp
 
@@ -31,6 +34,8 @@ _LAST_STEP_FULL_SIZE = 0.002
 # A result that moves the corners by less than this, in pixels, and is not better than the start, is the start: images
 # that fit from the beginning come back unchanged.
 _SAME_PLACE = 0.1
+# After a search, the climb begins on the coarsest level whose longer side has at least this many pixels.
+_SEARCHED_SIDE = 96
 
 REGISTERED_MODELS = ("auto", *MODELS)
 SEARCHES = ("auto", "none", "shift", "rotation", "full")
@@ -136,18 +141,44 @@ def register(
     ):
         if value not in known:
             raise ImgtoolError(f"{name} {value!r} is unknown; use {', '.join(known)}")
-    model = "affine" if model == "auto" else model
     units = [
         _unit_plane(image, name, mask, channel_axis, threads)
         for image, name, mask in ((fixed, "fixed", fixed_mask), (moving, "moving", moving_mask))
     ]
     frame = Frame.of(units[0].shape, units[1].shape)
-    start = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
-    matrix, steps = _search(units[0], units[1], model, bins, frame, start, threads)
-    judge = _Level(units[0], units[1], 1, bins, frame, False, threads)
-    nmi_before, nmi_after = judge.nmi(start), judge.nmi(matrix)
-    if nmi_after < nmi_before and frame.distance(matrix, start) < _SAME_PLACE:
-        matrix, nmi_after = start, nmi_before
+    centred = frame.matrix("translation", np.zeros(2))
+    static = static_frame(*units) if background == "auto" else None
+    if static is not None:
+        units = [np.where(static, np.float32(np.nan), plane) for plane in units]
+    start, found = centred, None
+    if initial is not None:
+        start = initial.matrix
+    edges = Search(*units, frame, threads)
+    if search != "none":
+        found = edges.run(search)
+        start = found.best.matrix
+    pyramid = _pyramid(*units)
+    if found is not None:
+        pyramid = [pair for i, pair in enumerate(pyramid) if i == 0 or max(pair[0].shape) >= _SEARCHED_SIDE]
+    matrix, chosen, steps = _climb(
+        pyramid,
+        model,
+        bins,
+        frame,
+        start,
+        found.best.model if found else "rigid",
+        edges.edges(128) if model == "auto" else None,
+        threads,
+    )
+    judge = _Level(*units, 1, bins, frame, False, threads)
+    nmi_before, nmi_after = judge.nmi(centred), judge.nmi(matrix)
+    if nmi_after < nmi_before and frame.distance(matrix, centred) < _SAME_PLACE:
+        matrix, nmi_after = centred, nmi_before
+    fine = edges.edges(128)
+    score = fine.score(matrix)
+    rivals = [r.score for r in (found.rivals + [found.best] if found else []) if not frame.same(r.matrix, matrix, 0.1)]
+    print('   ', chosen, f"score {score:.1f} rivals {max(rivals, default=0):.1f}")
+    model = chosen
     transform = MatrixTransform(matrix, model, units[0].shape, units[1].shape)
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None
@@ -243,7 +274,7 @@ class _Level:
         if table.sum() < self._least_count:
             return -np.inf, np.zeros_like(parameters)
         value, slopes = metrics.score(table)
-        by_matrix = self._to_level[:2, :2].T @ self._objective.matrix_gradient(slopes) @ self._to_full.T
+        by_matrix = self._to_level.T @ self._objective.matrix_gradient(slopes) @ self._to_full.T
         return value, self._frame.gradient(model, parameters, by_matrix)
 
     def climb(self, model: str, matrix: Matrix) -> tuple[Matrix, int]:
@@ -266,20 +297,51 @@ class _Level:
         return self._frame.matrix(model, best.parameters), best.iterations
 
 
-def _search(
-    fixed: Plane, moving: Plane, model: str, bins: int, frame: Frame, matrix: Matrix, threads: int
-) -> tuple[Matrix, int]:
-    """The best matrix near `matrix`, from the coarsest level to full size, and the number of steps to it."""
-    pyramid = _pyramid(fixed, moving)
+def _climb(
+    pyramid: list[tuple[Plane, Plane]],
+    model: str,
+    bins: int,
+    frame: Frame,
+    matrix: Matrix,
+    rung: str,
+    edges: Edges | None,
+    threads: int,
+) -> tuple[Matrix, str, int]:
+    """The best matrix near `matrix`, from the coarsest level to full size, its model, and the number of steps to it."""
     steps = 0
+    score = edges.score(matrix) if edges is not None else 0
     for exponent in reversed(range(len(pyramid))):
         level_bins = min(bins, _COARSE_BINS) if exponent else bins
         level = _Level(*pyramid[exponent], 2**exponent, level_bins, frame, True, threads)
-        ladder = MODELS[: MODELS.index(model) + 1] if exponent == len(pyramid) - 1 else (model,)
-        for rung in ladder:
-            matrix, taken = level.climb(rung, matrix)
+        if model != "auto":
+            ladder = MODELS[: MODELS.index(model) + 1] if exponent == len(pyramid) - 1 else (model,)
+            for rung in ladder:
+                matrix, taken = level.climb(rung, matrix)
+                steps += taken
+            continue
+        matrix = frame.nearest(rung, matrix)
+        better, taken = level.climb(rung, matrix)
+        steps += taken
+        if edges.score(better) < .9 * score:
+            print("    guard", exponent, rung, edges.score(better), score)
+        else:
+            matrix = better
+            score = max(score, edges.score(better))
+        while rung in GAINS:
+            now = level.value_and_gradient(rung, frame.parameters(rung, matrix))[0]
+            after = LADDER[LADDER.index(rung) + 1]
+            wider, taken = level.climb(after, matrix)
             steps += taken
-    return matrix, steps
+            gain = (level.value_and_gradient(after, frame.parameters(after, wider))[0] - 1) / (now - 1)
+            sc = edges.score(wider), edges.score(matrix)
+            print("    ", exponent, after, f"gain {gain:.4f} {sc[0]:.1f} {sc[1]:.1f}")
+            if gain < GAINS[rung] or sc[0] < 0.98 * sc[1]:
+                break
+            rung, matrix = after, wider
+    return matrix, rung, steps
+
+
+GAINS = {"rigid": 1.003, "similarity": 1.03}
 
 
 def _pyramid(fixed: Plane, moving: Plane) -> list[tuple[Plane, Plane]]:

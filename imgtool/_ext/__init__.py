@@ -37,6 +37,7 @@ KERNELS = {
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
     "histogram": ("bin_coordinates", "joint_histogram", "sample_slopes"),
+    "orientation": ("Shifts", "area_means", "orientation_sums"),
     "warp": ("affine_sums", "sample_affine", "spline_columns", "warp_cubic", "warp_linear", "warp_nearest"),
 }
 
