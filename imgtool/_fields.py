@@ -29,39 +29,49 @@ class Field:
     the image.
     """
 
-    gx: Plane
-    gy: Plane
-    weight: Plane
+    pixels: npt.NDArray[np.float32]  # (height, width, 4): the gradient's x and y, the share that exists, 0
     noise: float
     to_full: Matrix
+    from_full: Matrix
 
     @classmethod
     def of(cls, plane: Plane, shape: tuple[int, int]) -> "Field":
         """The field of `plane`, intensities in [0, 1] with NaN where pixels are missing, averaged to `shape`."""
         small, weight = resized(plane, shape)
         exists = weight >= 0.5
-        mean = small[exists].mean() if exists.any() else np.float32(0)
-        gradients = _gradient(np.where(exists, small, mean).astype(np.float32))
+        if not exists.all():
+            small[~exists] = small[exists].mean() if exists.any() else 0
         inside = _eroded(exists)
-        gx, gy = (np.where(inside, g, np.float32(0)).astype(np.float32) for g in gradients)
-        strength = np.hypot(gx[inside], gy[inside])
+        pixels = np.zeros((*shape, 4), np.float32)
+        for i, gradient in enumerate(_gradient(small)):
+            pixels[..., i] = np.where(inside, gradient, np.float32(0))
+        pixels[..., 2] = weight
+        strength = np.hypot(pixels[..., 0], pixels[..., 1])[inside]
         noise = (float(np.median(strength)) if strength.size else 0.0) + _LEAST_NOISE
-        scale = [full / size for full, size in zip(plane.shape, shape, strict=True)]
-        to_full = np.array([[scale[1], 0, (scale[1] - 1) / 2], [0, scale[0], (scale[0] - 1) / 2], [0, 0, 1]])
-        return cls(gx, gy, weight.astype(np.float32), noise**2, to_full)
+        y, x = (full / size for full, size in zip(plane.shape, shape, strict=True))
+        to_full = np.array([[x, 0, (x - 1) / 2], [0, y, (y - 1) / 2], [0, 0, 1]])
+        return cls(pixels, noise**2, to_full, np.linalg.inv(to_full))
+
+    @property
+    def weight(self) -> Plane:
+        """The share of each pixel that exists."""
+        return self.pixels[..., 2]
 
     @cached_property
     def orientation(self) -> tuple[Plane, Plane]:
         """Twice the gradient's angle, as the real and imaginary part of a number of magnitude below 1."""
-        norm = 1 / (self.gx**2 + self.gy**2 + np.float32(self.noise))
-        return (self.gx**2 - self.gy**2) * norm, 2 * self.gx * self.gy * norm
+        gx, gy = self.pixels[..., 0], self.pixels[..., 1]
+        norm = 1 / (gx**2 + gy**2 + np.float32(self.noise))
+        return (gx**2 - gy**2) * norm, 2 * gx * gy * norm
 
     @cached_property
-    def samples(self) -> tuple[Plane, Plane, Plane, Plane]:
-        """x, y and both parts of the orientation, of the pixels that have one."""
+    def samples(self) -> npt.NDArray[np.float32]:
+        """x, y and both parts of the orientation, of the pixels that have one; filled up with zeros to a multiple of 16."""
         real, imaginary = self.orientation
         y, x = np.nonzero(real**2 + imaginary**2 > _LEAST_ORIENTATION**2)
-        return x.astype(np.float32), y.astype(np.float32), real[y, x], imaginary[y, x]
+        out = np.zeros((4, -(-x.size // 16) * 16), np.float32)
+        out[:, : x.size] = x, y, real[y, x], imaginary[y, x]
+        return out
 
 
 def resized(plane: Plane, shape: tuple[int, int]) -> tuple[Plane, Plane]:

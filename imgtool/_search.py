@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from . import _ext
 from ._fields import Field
-from ._frame import Frame, mapped
+from ._frame import LADDER, Frame
 from ._optimise import maximise
 from ._slabs import run_slabs
 
@@ -29,14 +29,15 @@ _SCALES = (2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5)
 # The share of the smaller image that must overlap, while shifts are tried and while candidates are refined.
 _LEAST_OVERLAP, _LEAST_SEEN = 0.35, 0.3
 _PEAKS_PER_ROTATION = 3
-_STARTS, _FINALISTS = 12, 4
+# How many candidates enter each round of refinement on the coarse level, and how many are left; its iterations.
+_STARTS, _ITERATIONS, _FINE_ITERATIONS = (32, 12, 6), (5, 15), 20
 # Candidates whose corners are this near, as a share of the image's size, are one.
-_SAME_START, _SAME_COARSE, _SAME_FINE = 0.1, 0.03, 0.06
-# What an affine candidate's score must exceed that of a similarity by, to count as more.
-_AFFINE_GAIN = 1.15
-# How many times the runner-up's score makes a result clear, and what a change of scale must bring.
-_CLEAR, _WORTH_A_SCALE = 2.0, 1.4
-_ITERATIONS = 15
+_SAME_START, _SAME_COARSE, _SAME_FINE = 0.06, 0.03, 0.06
+# Images of one kind of thing mostly show it at one size. The score that a change of size must make up for, in standard
+# deviations, and the change from which on it is all asked for.
+_DOUBT, _DOUBTFUL_CHANGE = 10.0, 1.2
+# How many times the runner-up's score makes a result clear.
+_CLEAR = 2.0
 
 
 class Candidate(NamedTuple):
@@ -45,6 +46,7 @@ class Candidate(NamedTuple):
     matrix: Matrix  # fixed to moving, full size
     model: str
     score: float  # agreement in standard deviations of what independent edges would show
+    worth: float  # what candidates are ordered by
 
 
 class Edges:
@@ -69,8 +71,7 @@ class Edges:
     ) -> tuple[float, npt.NDArray[np.float64]]:
         """The score and its derivative; -inf where too few of the fixed edges meet moving."""
         matrix = self._frame.matrix(model, parameters)
-        from_full = np.linalg.inv(moving.to_full)
-        inner = from_full @ matrix @ self.fixed.to_full
+        inner = moving.from_full @ matrix @ self.fixed.to_full
         sums = self.sums(inner, moving)
         agreement, energy, seen = sums[:3]
         if seen < _LEAST_SEEN * self._texture or energy <= 0:
@@ -79,12 +80,12 @@ class Edges:
         by_eight = sums[3:11] / deviation - sums[11:] * (agreement / (2 * energy * deviation))
         # A matrix and its multiples are one transform, which gives the derivative with respect to the ninth entry.
         by_inner = np.append(by_eight, -(by_eight @ inner.ravel()[:8]) / inner[2, 2]).reshape(3, 3)
-        by_matrix = from_full.T @ by_inner @ self.fixed.to_full.T
+        by_matrix = moving.from_full.T @ by_inner @ self.fixed.to_full.T
         return agreement / deviation, self._frame.gradient(model, parameters, by_matrix)
 
     def sums(self, inner: Matrix, moving: Field) -> npt.NDArray[np.float64]:
         out = np.zeros(19)
-        _ext.orientation_sums(*self.fixed.samples, moving.gx, moving.gy, moving.weight, moving.noise, inner, out)
+        _ext.orientation_sums(self.fixed.samples, moving.pixels, moving.noise, inner, out)
         return out
 
     def _moving_under(self, matrix: Matrix) -> Field:
@@ -109,7 +110,7 @@ class Edges:
             tolerance=0.02 * pixel,
             iterations=iterations,
         )
-        return Candidate(self._frame.matrix(model, best.parameters), model, best.value)
+        return Candidate(self._frame.matrix(model, best.parameters), model, best.value, best.value)
 
 
 def _reduced(shape: tuple[int, ...], factor: float) -> tuple[int, int]:
@@ -142,44 +143,75 @@ class Search:
     def run(self, kind: str) -> Found:
         """The best candidate; `kind` is "auto", "shift", "rotation" or "full"."""
         angles = np.arange(1 if kind == "shift" else _ROTATIONS) * (2 * math.pi / _ROTATIONS)
-        rigid = self._finalists(angles, (1.0,), "rigid")
-        if kind in ("shift", "rotation") or (kind == "auto" and _is_clear(rigid)):
-            return Found(rigid[0], rigid[1:], "rotation" if kind == "auto" else kind)
-        general = self._finalists(angles, _SCALES, "affine")
-        best = rigid[0]
-        if general[0].score > _WORTH_A_SCALE * rigid[0].score or self._near(general[0], rigid[0]):
-            best = general[0]
-        rivals = [candidate for candidate in rigid + general if not self._near(candidate, best)]
-        return Found(best, sorted(rivals, key=lambda candidate: -candidate.score), "full")
+        finalists: list[Candidate] = []
+        if kind != "full":
+            finalists = self._finalists(angles, (1.0,), ("rigid",), [])
+            if kind != "auto" or _is_clear(finalists):
+                return Found(finalists[0], finalists[1:], "rotation" if kind == "auto" else kind)
+        finalists = self._finalists(angles, _SCALES, ("similarity", "affine"), finalists)
+        return Found(finalists[0], finalists[1:], "full")
 
-    def _near(self, one: Candidate, other: Candidate) -> bool:
-        return self.frame.same(one.matrix, other.matrix, _SAME_FINE)
-
-    def _finalists(self, angles: npt.NDArray[np.float64], scales: Sequence[float], model: str) -> list[Candidate]:
-        """The best candidates after refinement on the fine level, the best first."""
+    def _finalists(
+        self, angles: npt.NDArray[np.float64], scales: Sequence[float], models: Sequence[str], known: list[Candidate]
+    ) -> list[Candidate]:
+        """The best candidates, `known` among them, after refinement on the fine level, the best first."""
         coarse, fine = self.edges(_COARSE), self.edges(_FINE)
-        found = scan(coarse, angles, scales, self._threads)
-        starts = distinct(found, self.frame, _SAME_START, _STARTS)
-        finalists = self._refined(coarse, starts, model)
-        finalists = self._refined(fine, distinct(finalists, self.frame, _SAME_COARSE, _FINALISTS), model)
-        return distinct(finalists, self.frame, _SAME_FINE, _FINALISTS)
+        candidates = scan(coarse, [(scale, angles) for scale in scales], self._threads)
+        candidates = self._distinct(candidates, _SAME_START, _STARTS[0])
+        for count, iterations in zip(_STARTS[1:], _ITERATIONS, strict=True):
+            candidates = self._refined(coarse, candidates, models, iterations)
+            candidates = self._distinct(candidates, _SAME_COARSE, count)
+        if models[-1] == "affine":
+            around = scan(fine, [self._around(candidate.matrix, size) for candidate in candidates for size in (.93, 1, 1.07)], self._threads)
+            around = self._distinct(around, .03, 12)
+            around = self._distinct(self._refined(fine, around, ("similarity",), 8), .03, 6)
+            candidates += around
+        candidates = [
+            candidate._replace(worth=candidate.score - self.doubt(candidate.matrix))
+            for candidate in self._refined(fine, candidates, models, _FINE_ITERATIONS)
+        ]
+        return self._distinct(candidates + known, _SAME_FINE, _STARTS[-1])
 
-    def _refined(self, edges: Edges, candidates: list[Candidate], model: str) -> list[Candidate]:
-        if model == "rigid":
-            return [edges.refined("rigid", candidate.matrix, _ITERATIONS) for candidate in candidates]
+    def _refined(
+        self, edges: Edges, candidates: list[Candidate], models: Sequence[str], iterations: int
+    ) -> list[Candidate]:
         out = []
-        for candidate in candidates:
-            similar = edges.refined("similarity", candidate.matrix, _ITERATIONS)
-            out.append(similar)
-            start = candidate if candidate.model == "affine" else similar
-            affine = edges.refined("affine", start.matrix, _ITERATIONS)
-            if plausible(affine.matrix, self.frame, self.nominal):
-                out.append(affine._replace(score=affine.score / _AFFINE_GAIN))
+        for start in candidates:
+            for model in models:
+                # A wider model goes on from where the simpler one arrived, a narrower one would lose what was found.
+                if LADDER.index(model) >= LADDER.index(start.model) or model == models[-1]:
+                    start = edges.refined(model, start.matrix, iterations)
+                    if plausible(start.matrix, self.frame, self.nominal):
+                        out.append(start)
         return out
+
+    def _distinct(self, candidates: list[Candidate], apart: float, count: int) -> list[Candidate]:
+        """The best `count` candidates of which no two are nearer than `apart`, as a share of the image's size."""
+        kept: list[Candidate] = []
+        for candidate in sorted(candidates, key=lambda candidate: -candidate.worth):
+            if not any(self.frame.same(candidate.matrix, other.matrix, apart) for other in kept):
+                kept.append(candidate)
+                if len(kept) == count:
+                    break
+        return kept
+
+    def _around(self, matrix, size):
+        inner = self.frame.about_centres(matrix)
+        linear = inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2])
+        angle = math.atan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
+        return self.frame.size(matrix) / self.nominal * size, [angle + math.radians(d) for d in (-4, 0, 4)]
+
+    def doubt(self, matrix: Matrix) -> float:
+        """What a score must exceed that of a rigid motion by, to make up for the sizes that `matrix` changes."""
+        inner = self.frame.about_centres(matrix)
+        linear = inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2])
+        large, small = np.maximum(np.linalg.svd(linear, compute_uv=False) / self.nominal, 1e-9)
+        changes = abs(math.log(large * small)) / 2, math.log(large / small)
+        return sum(_DOUBT * min(1.0, change / math.log(_DOUBTFUL_CHANGE)) for change in changes)
 
 
 def _is_clear(candidates: list[Candidate]) -> bool:
-    return len(candidates) < 2 or candidates[0].score > _CLEAR * candidates[1].score
+    return len(candidates) < 2 or candidates[0].worth > _CLEAR * candidates[1].worth
 
 
 def plausible(matrix: Matrix, frame: Frame, nominal: float) -> bool:
@@ -197,45 +229,32 @@ def plausible(matrix: Matrix, frame: Frame, nominal: float) -> bool:
 
 
 def scan(
-    edges: Edges, angles: npt.NDArray[np.float64], scales: Sequence[float], threads: int
+    edges: Edges, views: Sequence[tuple[float, Sequence[float]]], threads: int
 ) -> list[Candidate]:
-    """The best shifts for each rotation and scale."""
+    """The best shifts for each view: a scale, and angles."""
     fixed = edges.fixed
-    side = max(fixed.weight.shape)
-    n = max(32, 1 << (2 * side - 1).bit_length())
-    plan = _ext.Shifts(*fixed.orientation, fixed.weight, n)
+    n = max(32, 1 << (2 * max(fixed.weight.shape) - 1).bit_length())
+    plan = _ext.Shifts(*fixed.orientation, np.ascontiguousarray(fixed.weight), n)
     found = []
-    for scale in scales:
+    for scale, turns in views:
         moving = edges.moving(scale)
+        angles = np.array(turns)
         peaks = np.zeros((len(angles), _PEAKS_PER_ROTATION, 3))
         least = _LEAST_OVERLAP * min(float(fixed.weight.sum()), float(moving.weight.sum()))
 
-        def work(start: int, stop: int) -> tuple[float, float]:
-            return plan.scan(moving.gx, moving.gy, moving.weight, moving.noise, angles, least, peaks, start, stop)
+        def work(start: int, stop: int) -> None:
+            plan.scan(moving.pixels, moving.noise, angles, least, peaks, start, stop)
 
         run_slabs(work, len(angles), 6, threads)
-        from_full = np.linalg.inv(fixed.to_full)
+        centres = [(np.array(field.weight.shape[::-1]) - 1) / 2 for field in (fixed, moving)]
         for angle, rows in zip(angles, peaks, strict=True):
             cos, sin = math.cos(angle), math.sin(angle)
             turn = np.array([[cos, -sin], [sin, cos]])
             for score, x, y in rows:
-                if score <= 0:
-                    continue
-                inner = np.eye(3)
-                inner[:2, :2] = turn
-                centre_m = (np.array(moving.weight.shape[::-1]) - 1) / 2
-                centre_f = (np.array(fixed.weight.shape[::-1]) - 1) / 2
-                inner[:2, 2] = turn @ (np.array([x, y]) - centre_f) + centre_m
-                found.append(Candidate(moving.to_full @ inner @ from_full, "similarity", score))
+                if score > 0:
+                    inner = np.eye(3)
+                    inner[:2, :2] = turn
+                    inner[:2, 2] = turn @ ([x, y] - centres[0]) + centres[1]
+                    matrix = moving.to_full @ inner @ fixed.from_full
+                    found.append(Candidate(matrix, "similarity", score, score))
     return found
-
-
-def distinct(candidates: list[Candidate], frame: Frame, apart: float, count: int) -> list[Candidate]:
-    """The best `count` candidates of which no two are nearer than `apart`, as a share of the image's size."""
-    kept: list[Candidate] = []
-    for candidate in sorted(candidates, key=lambda candidate: -candidate.score):
-        if not any(frame.same(candidate.matrix, other.matrix, apart) for other in kept):
-            kept.append(candidate)
-            if len(kept) == count:
-                break
-    return kept

@@ -249,6 +249,8 @@ class _Level:
         planes = [plane * np.float32(high - low) + np.float32(low) for plane in (fixed, moving)]
         self._objective = Objective(planes[0], planes[1], bins, jitter, threads)
         self._frame, self._factor = frame, factor
+        self.edges = None
+        self.weight = 1.0
         # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
         offset = (factor - 1) / 2
         self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
@@ -275,7 +277,15 @@ class _Level:
             return -np.inf, np.zeros_like(parameters)
         value, slopes = metrics.score(table)
         by_matrix = self._to_level.T @ self._objective.matrix_gradient(slopes) @ self._to_full.T
-        return value, self._frame.gradient(model, parameters, by_matrix)
+        gradient = self._frame.gradient(model, parameters, by_matrix)
+        if self.edges is None:
+            return value, gradient
+        full = self._frame.matrix(model, parameters)
+        z, by_z = self.edges.value_and_gradient(model, parameters, self.edges._moving_under(full))
+        if z <= 0:
+            return -np.inf, gradient
+        excess = max(value - 1, 1e-6)
+        return np.log(excess) + self.weight * np.log(z), gradient / excess + self.weight * by_z / z
 
     def climb(self, model: str, matrix: Matrix) -> tuple[Matrix, int]:
         """The best matrix of `model` near `matrix`, and the number of steps to it."""
@@ -320,22 +330,24 @@ def _climb(
                 steps += taken
             continue
         matrix = frame.nearest(rung, matrix)
-        better, taken = level.climb(rung, matrix)
+        import os
+        w = float(os.environ.get("W", "1"))
+        wf = float(os.environ.get("WF", "1"))
+        level.weight = wf if exponent == 0 else w
+        if level.weight:
+            level.edges = edges
+        def J(rung, m):
+            v = level.value_and_gradient(rung, frame.parameters(rung, m))[0]
+            return v if level.weight else np.log(v - 1)
+        matrix, taken = level.climb(rung, matrix)
         steps += taken
-        if edges.score(better) < .9 * score:
-            print("    guard", exponent, rung, edges.score(better), score)
-        else:
-            matrix = better
-            score = max(score, edges.score(better))
         while rung in GAINS:
-            now = level.value_and_gradient(rung, frame.parameters(rung, matrix))[0]
             after = LADDER[LADDER.index(rung) + 1]
             wider, taken = level.climb(after, matrix)
             steps += taken
-            gain = (level.value_and_gradient(after, frame.parameters(after, wider))[0] - 1) / (now - 1)
-            sc = edges.score(wider), edges.score(matrix)
-            print("    ", exponent, after, f"gain {gain:.4f} {sc[0]:.1f} {sc[1]:.1f}")
-            if gain < GAINS[rung] or sc[0] < 0.98 * sc[1]:
+            gain = np.exp(J(after, wider) - J(rung, matrix))
+            print("    ", exponent, after, f"gain {gain:.4f}  {edges.score(wider):.1f} {edges.score(matrix):.1f}")
+            if gain < GAINS[rung]:
                 break
             rung, matrix = after, wider
     return matrix, rung, steps
