@@ -1,12 +1,18 @@
-"""Resampling of planes at affine-mapped positions, and the sampling pass of registration.
+"""Resampling of planes at transformed positions, and the sampling pass of registration.
 
-`matrix` maps output pixels to input pixels, both as (x, y, 1); rows of the output [start, stop) are computed. An output
-pixel is inside if its input position lies on the area of the input pixels, which ends half a pixel beyond the outermost
-centres; beyond these centres the image is continued by its border pixels.
+Positions are those of input pixels, as x and y. An output pixel is inside if its position lies on the area of the input
+pixels, which ends half a pixel beyond the outermost centres; beyond these centres the image is continued by its border
+pixels. The kernels see a window of the image, in floating point and with as many pixels around it as they reach to, and
+write a window of the output: `Places` tells where the two are.
 """
 
-from libc.math cimport NAN, floor
+from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer, Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE
+from libc.math cimport NAN
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy, memset
+
 from bspline cimport cubic_weights, real
+from pixels cimport Store, choose_store, larger, smaller
 
 # Bit patterns of any one-component dtype: nearest-neighbour copies pixels and never looks at their values.
 ctypedef fused bits:
@@ -15,17 +21,42 @@ ctypedef fused bits:
     unsigned int
     unsigned long long
 
+cdef extern from "simd.h" nogil:
+    enum: VECTOR_BYTES
+    ctypedef float float_vector
+    ctypedef double double_vector
+
 cdef extern from *:
     """
     /* Half a pixel and a little more: a shift by just half a pixel is inside whatever rounding makes of it. */
     #define MARGIN (0.5 + 1e-6)
+
+    #define PI 3.14159265358979323846
+    #define ROOT_3_HALVES 0.86602540378443864676
+    #define POLE (-0.26794919243112270647) /* of the cubic B-spline's inverse: sqrt(3) - 2 */
+
+    /* Neighbouring pixels of a row, which need not be aligned. */
+    typedef float float_2 __attribute__((vector_size(8), aligned(4), may_alias));
+    typedef float float_4 __attribute__((vector_size(16), aligned(4), may_alias));
+    typedef double double_2 __attribute__((vector_size(16), aligned(8), may_alias));
+    typedef double double_4 __attribute__((vector_size(32), aligned(8), may_alias));
     """
-    const double MARGIN
+    const double MARGIN, PI, POLE, ROOT_3_HALVES
+    ctypedef float float_2
+    ctypedef float float_4
+    ctypedef double double_2
+    ctypedef double double_4
 
+ctypedef fused vector:
+    float_vector
+    double_vector
 
-# The widest tile of sample offsets.
 cdef enum:
-    CHUNK = 64
+    CHUNK = 64  # the widest tile of sample offsets
+    RUN = 128  # output pixels worked on at once: their positions first, in loops that vectorise
+    BLOCK = 4  # vectors side by side in a block
+    REACH_FLOAT = 16  # the power of the pole that rounding swallows
+    REACH_DOUBLE = 28
 
 
 cdef inline bint inside(double x, Py_ssize_t size) noexcept nogil:
@@ -38,7 +69,7 @@ cdef inline double held(double x, Py_ssize_t size) noexcept nogil:
 
 
 cdef inline Py_ssize_t mirrored(Py_ssize_t i, Py_ssize_t size) noexcept nogil:
-    # Reflection about the centres of the border pixels; taps reach at most two pixels outside.
+    # Reflection about the centres of the border pixels.
     if size == 1:
         return 0
     i = i if i >= 0 else -i
@@ -46,118 +77,431 @@ cdef inline Py_ssize_t mirrored(Py_ssize_t i, Py_ssize_t size) noexcept nogil:
     return i if i < size else 2 * size - 2 - i
 
 
-def warp_nearest(
-    const bits[:, :] image, const double[:, ::1] matrix, bits fill, bits[:, :] out, Py_ssize_t start,
-    Py_ssize_t stop
-):
-    """The pixel nearest to each position, halves rounded up; `fill` outside."""
-    cdef Py_ssize_t r, c, x0, y0, height = image.shape[0], width = image.shape[1]
-    cdef double x, y
+cdef class Places:
+    """Where a window of the output, and one of the image, lie.
+
+    The output window's first pixel is (`row`, `column`) of the grid. Its positions are what `matrix`, 3x3, makes of its
+    pixels, or those of `positions`, (2, rows, columns) x and y. The image window's first pixel is (`top`, `left`) of an
+    image of `height` x `width`; both may be negative, where the window has pixels before the first.
+    """
+
+    cdef const double[:, ::1] matrix
+    cdef const double[:, :, ::1] positions
+    cdef Py_ssize_t row, column, top, left, height, width
+
+    def __init__(self, matrix, positions, Py_ssize_t row, Py_ssize_t column, Py_ssize_t top, Py_ssize_t left,
+                 Py_ssize_t height, Py_ssize_t width):
+        self.matrix, self.positions = matrix, positions
+        self.row, self.column, self.top, self.left = row, column, top, left
+        self.height, self.width = height, width
+
+    cdef void run(self, Py_ssize_t r, Py_ssize_t c, int count, double *x, double *y) noexcept nogil:
+        """The positions of `count` pixels of row `r` of the output window, from its column `c` on."""
+        cdef const double *m
+        cdef const double *x_given
+        cdef const double *y_given
+        cdef double x_row, y_row, w_row, w
+        cdef double first = self.column + c, row = self.row + r
+        cdef int k
+        if self.positions is not None:
+            x_given, y_given = &self.positions[0, r, c], &self.positions[1, r, c]
+            for k in range(count):
+                x[k] = x_given[k]
+                y[k] = y_given[k]
+            return
+        m = &self.matrix[0, 0]
+        x_row, y_row = m[1] * row + m[2], m[4] * row + m[5]
+        for k in range(count):
+            x[k] = m[0] * (first + k) + x_row
+            y[k] = m[3] * (first + k) + y_row
+        if m[6] != 0 or m[7] != 0:
+            w_row = m[7] * row + m[8]
+            for k in range(count):
+                w = m[6] * (first + k) + w_row
+                # On and beyond the line of denominator 0 there is nothing to see.
+                x[k] = x[k] / w if w > 0 else NAN
+                y[k] = y[k] / w if w > 0 else NAN
+
+
+cdef void cells(const double *x, int count, Py_ssize_t size, Py_ssize_t origin, int *first, real *fraction,
+                int *within) noexcept nogil:
+    """The pixel before each position along an axis, counted from `origin`, and how far behind it the position is.
+
+    The last pixel is nobody's first, but for a single one: the fraction reaches up to 1 instead.
+    """
+    cdef int k, i, last = <int>larger(size - 2, 0), before = <int>origin
+    cdef double place
+    for k in range(count):
+        within[k] = within[k] & inside(x[k], size)
+        place = held(x[k], size)
+        i = <int>place
+        i = i if i < last else last
+        fraction[k] = <real>(place - i)
+        first[k] = i - before
+
+
+cdef inline void scatter(const real *values, const int *within, real fill, int count, real *out,
+                         Py_ssize_t step) noexcept nogil:
+    cdef int k
+    if step == 1:
+        for k in range(count):
+            out[k] = values[k] if within[k] else fill
+    else:
+        for k in range(count):
+            out[k * step] = values[k] if within[k] else fill
+
+
+def warp_nearest(const bits[:, :] image, Places places, bits fill, bits[:, :] out):
+    """The pixel nearest to each position, halves rounded up; `fill` outside. The window is the whole image."""
+    cdef Py_ssize_t r, run, c, height = places.height, width = places.width
+    cdef int k, count
+    cdef double x[RUN]
+    cdef double y[RUN]
+    cdef int column[RUN]
+    cdef int row[RUN]
+    cdef int within[RUN]
     with nogil:
-        for r in range(start, stop):
-            for c in range(out.shape[1]):
-                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
-                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
-                if inside(x, width) and inside(y, height):
-                    y0, x0 = <Py_ssize_t>floor(held(y, height) + 0.5), <Py_ssize_t>floor(held(x, width) + 0.5)
-                    out[r, c] = image[y0, x0]
+        for r in range(out.shape[0]):
+            for run in range((out.shape[1] + RUN - 1) // RUN):
+                c = run * RUN
+                count = <int>smaller(RUN, out.shape[1] - c)
+                places.run(r, c, count, x, y)
+                for k in range(count):
+                    within[k] = inside(x[k], width) & inside(y[k], height)
+                    column[k] = <int>(held(x[k], width) + 0.5)
+                    row[k] = <int>(held(y[k], height) + 0.5)
+                for k in range(count):
+                    out[r, c + k] = image[row[k], column[k]] if within[k] else fill
+
+
+cdef void mix_linear(const real *image, Py_ssize_t stride, const int *column, const int *row, const real *u,
+                     const real *v, int count, real *values) noexcept nogil:
+    # Pairs of pixels are copied as they are, which needs no gathering; the arithmetic is left to loops that vectorise.
+    cdef real top[2 * RUN]
+    cdef real bottom[2 * RUN]
+    cdef const real *corner
+    cdef real before, after, above, below
+    cdef int k
+    for k in range(count):
+        corner = image + row[k] * stride + column[k]
+        if real is float:
+            (<float_2 *>top)[k] = (<const float_2 *>corner)[0]
+            (<float_2 *>bottom)[k] = (<const float_2 *>(corner + stride))[0]
+        else:
+            (<double_2 *>top)[k] = (<const double_2 *>corner)[0]
+            (<double_2 *>bottom)[k] = (<const double_2 *>(corner + stride))[0]
+    for k in range(count):
+        # A pixel of weight 0 does not count, not even as NaN: on the pixels themselves the image is what it was.
+        before, after = 1 - u[k], u[k]
+        above = (before * top[2 * k] if before > 0 else 0) + (after * top[2 * k + 1] if after > 0 else 0)
+        below = (before * bottom[2 * k] if before > 0 else 0) + (after * bottom[2 * k + 1] if after > 0 else 0)
+        before, after = 1 - v[k], v[k]
+        values[k] = (before * above if before > 0 else 0) + (after * below if after > 0 else 0)
+
+
+cdef void mix_cubic(const real *image, Py_ssize_t stride, const int *column, const int *row, const real *u,
+                    const real *v, int count, real *values) noexcept nogil:
+    """The spline at `count` places; `image` points to the tap before the first pixel in both directions."""
+    cdef real across[4 * RUN]
+    cdef real down[4 * RUN]
+    cdef real sums[4 * RUN]
+    cdef const real *corner
+    cdef const real *w
+    cdef int k
+    for k in range(count):
+        cubic_weights(u[k], across + 4 * k)
+        cubic_weights(v[k], down + 4 * k)
+    for k in range(count):
+        corner = image + row[k] * stride + column[k]
+        w = down + 4 * k
+        if real is float:
+            (<float_4 *>sums)[k] = (<const float_4 *>across)[k] * (
+                w[0] * (<const float_4 *>corner)[0] + w[1] * (<const float_4 *>(corner + stride))[0] + (
+                    w[2] * (<const float_4 *>(corner + 2 * stride))[0]
+                    + w[3] * (<const float_4 *>(corner + 3 * stride))[0]))
+        else:
+            (<double_4 *>sums)[k] = (<const double_4 *>across)[k] * (
+                w[0] * (<const double_4 *>corner)[0] + w[1] * (<const double_4 *>(corner + stride))[0] + (
+                    w[2] * (<const double_4 *>(corner + 2 * stride))[0]
+                    + w[3] * (<const double_4 *>(corner + 3 * stride))[0]))
+    for k in range(count):
+        values[k] = (sums[4 * k] + sums[4 * k + 1]) + (sums[4 * k + 2] + sums[4 * k + 3])
+
+
+cdef void sinc_weights(const real *fraction, int count, real *weights) noexcept nogil:
+    """Lanczos' weights sinc(d) sinc(d / 3) of the six taps around each fraction, of sum 1, and two of 0."""
+    cdef double turned_sine[3]
+    cdef double turned_cosine[3]
+    cdef double t, square, sine, cosine, s, triple, d, w, total
+    cdef int i, k
+    # sin(pi d) changes its sign from tap to tap, and sin(pi d / 3) turns by 60 degrees: every third is alike.
+    turned_sine[0], turned_sine[1], turned_sine[2] = -0.5, -0.5, 1
+    turned_cosine[0], turned_cosine[1], turned_cosine[2] = ROOT_3_HALVES, -ROOT_3_HALVES, 0
+    for k in range(count):
+        # The series of sine and cosine about the middle of [0, 1], exact up to rounding, turned to its start.
+        t = (fraction[k] - 0.5) * (PI / 3)
+        square = t * t
+        s = t * (1 - square / 6 * (1 - square / 20 * (1 - square / 42 * (1 - square / 72 * (
+            1 - square / 110 * (1 - square / 156))))))
+        cosine = 1 - square / 2 * (1 - square / 12 * (1 - square / 30 * (1 - square / 56 * (
+            1 - square / 90 * (1 - square / 132 * (1 - square / 182))))))
+        sine = s * ROOT_3_HALVES + cosine * 0.5
+        cosine = cosine * ROOT_3_HALVES - s * 0.5
+        triple = sine * (3 - 4 * sine * sine)  # sin(pi t) of sin(pi t / 3)
+        total = 0
+        for i in range(6):
+            d = fraction[k] - (i - 2)
+            w = triple * (sine * turned_sine[i % 3] + cosine * turned_cosine[i % 3]) / (d * d if d * d > 1e-12 else 1)
+            w = w if d * d > 1e-12 else PI * PI / 3  # the limit
+            weights[8 * k + i] = <real>w
+            total += w
+        for i in range(6):
+            weights[8 * k + i] = <real>(weights[8 * k + i] / total)
+        weights[8 * k + 6] = weights[8 * k + 7] = 0
+
+
+cdef void mix_sinc(const real *image, Py_ssize_t stride, const int *column, const int *row, const real *u,
+                   const real *v, int count, real *values) noexcept nogil:
+    """Lanczos' interpolation at `count` places; `image` points to the first tap of the first pixel."""
+    cdef real across[8 * RUN]
+    cdef real down[8 * RUN]
+    cdef real sums[8]
+    cdef const real *line
+    cdef int i, j, k
+    sinc_weights(u, count, across)
+    sinc_weights(v, count, down)
+    for k in range(count):
+        line = image + row[k] * stride + column[k]
+        for i in range(8):
+            sums[i] = 0
+        for j in range(6):
+            for i in range(8):
+                sums[i] += down[8 * k + j] * line[i]
+            line += stride
+        values[k] = 0
+        for i in range(8):
+            values[k] += across[8 * k + i] * sums[i]
+
+
+def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:, :] out):
+    """Interpolation between 2 (linear), 4 (cubic spline) or 6 (Lanczos) pixels of each axis; `fill` outside.
+
+    Rows of the image window are contiguous. For the spline they are its coefficients. The window holds what the taps of
+    every position inside reach, which for Lanczos are 8, two of them with weight 0.
+    """
+    cdef Py_ssize_t r, run, c, before = taps // 2 - 1, step = out.strides[1] // <Py_ssize_t>sizeof(real)
+    cdef Py_ssize_t stride = image.strides[0] // <Py_ssize_t>sizeof(real)
+    cdef int k, count
+    cdef double x[RUN]
+    cdef double y[RUN]
+    cdef real u[RUN]
+    cdef real v[RUN]
+    cdef real values[RUN]
+    cdef int column[RUN]
+    cdef int row[RUN]
+    cdef int within[RUN]
+    with nogil:
+        for r in range(out.shape[0]):
+            for run in range((out.shape[1] + RUN - 1) // RUN):
+                c = run * RUN
+                count = <int>smaller(RUN, out.shape[1] - c)
+                places.run(r, c, count, x, y)
+                for k in range(count):
+                    within[k] = 1
+                cells(x, count, places.width, places.left + before, column, u, within)
+                cells(y, count, places.height, places.top + before, row, v, within)
+                if taps == 2:
+                    mix_linear(&image[0, 0], stride, column, row, u, v, count, values)
+                elif taps == 4:
+                    mix_cubic(&image[0, 0], stride, column, row, u, v, count, values)
                 else:
-                    out[r, c] = fill
+                    mix_sinc(&image[0, 0], stride, column, row, u, v, count, values)
+                scatter(values, within, fill, count, &out[r, c], step)
 
 
-def warp_linear(
-    const real[:, ::1] image, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start,
-    Py_ssize_t stop
-):
-    """Bilinear interpolation; `fill` outside."""
-    cdef Py_ssize_t r, c, x0, x1, y0, y1, height = image.shape[0], width = image.shape[1]
-    cdef double x, y
-    cdef real u, v
+def take_missing(real[:, :] values):
+    """Replace what is not finite by 0; returns how many values were."""
+    cdef Py_ssize_t r, c, missing = 0
+    cdef bint finite
     with nogil:
-        for r in range(start, stop):
-            for c in range(out.shape[1]):
-                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
-                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
-                if not (inside(x, width) and inside(y, height)):
-                    out[r, c] = fill
-                    continue
-                x, y = held(x, width), held(y, height)
-                x0, y0 = <Py_ssize_t>x, <Py_ssize_t>y
-                x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-                u, v = <real>(x - x0), <real>(y - y0)
-                out[r, c] = (
-                    (1 - v) * ((1 - u) * image[y0, x0] + u * image[y0, x1])
-                    + v * ((1 - u) * image[y1, x0] + u * image[y1, x1]))
+        for r in range(values.shape[0]):
+            for c in range(values.shape[1]):
+                finite = values[r, c] - values[r, c] == 0
+                missing += not finite
+                values[r, c] = values[r, c] if finite else 0
+    return missing
 
 
-def warp_cubic(
-    const real[:, ::1] coefficients, const double[:, ::1] matrix, real fill, real[:, ::1] out, Py_ssize_t start,
-    Py_ssize_t stop
-):
-    """The cubic B-spline with these coefficients, mirrored about the border pixels; `fill` outside."""
-    cdef Py_ssize_t r, c, i, j, x0, y0, height = coefficients.shape[0], width = coefficients.shape[1]
-    cdef double x, y
-    cdef real row_sum, total
-    cdef real u[4]
-    cdef real v[4]
-    cdef Py_ssize_t columns[4]
+def round_into(const real[:, ::1] values, object out):
+    """Store `values` in an array of integers of any strides, rounded half to even and saturated, NaN as 0."""
+    cdef Py_buffer view
+    cdef Store store
+    cdef Py_ssize_t r
+    if values.size == 0:
+        return
+    PyObject_GetBuffer(out, &view, PyBUF_FORMAT | PyBUF_STRIDES | PyBUF_WRITABLE)
+    try:
+        store = choose_store(&view, &values[0, 0])
+        with nogil:
+            for r in range(values.shape[0]):
+                store(&values[r, 0], values.shape[1], <char *>view.buf + r * view.strides[0],
+                      view.strides[1] // view.itemsize)
+    finally:
+        PyBuffer_Release(&view)
+
+
+def mirror_border(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after):
+    """Fill the `before` first and `after` last rows and columns with the others, mirrored at their outermost centres."""
     with nogil:
-        for r in range(start, stop):
-            for c in range(out.shape[1]):
-                x = matrix[0, 0] * c + (matrix[0, 1] * r + matrix[0, 2])
-                y = matrix[1, 0] * c + (matrix[1, 1] * r + matrix[1, 2])
-                if not (inside(x, width) and inside(y, height)):
-                    out[r, c] = fill
-                    continue
-                x, y = held(x, width), held(y, height)
-                x0, y0 = <Py_ssize_t>x, <Py_ssize_t>y
-                cubic_weights(<real>(x - x0), u)
-                cubic_weights(<real>(y - y0), v)
-                for i in range(4):
-                    columns[i] = mirrored(x0 - 1 + i, width)
-                total = 0
-                for j in range(4):
-                    i = mirrored(y0 - 1 + j, height)
-                    row_sum = 0
-                    row_sum = row_sum + u[0] * coefficients[i, columns[0]] + u[1] * coefficients[i, columns[1]]
-                    row_sum = row_sum + u[2] * coefficients[i, columns[2]] + u[3] * coefficients[i, columns[3]]
-                    total = total + v[j] * row_sum
-                out[r, c] = total
+        mirror(window, before, after)
 
 
-def spline_columns(real[:, ::1] image, Py_ssize_t start, Py_ssize_t stop):
-    """Replace columns [start, stop) by their cubic B-spline coefficients, mirrored at the borders (Unser 1999)."""
-    cdef Py_ssize_t i, c, horizon, height = image.shape[0]
-    cdef real pole = <real>-0.26794919243112270647  # sqrt(3) - 2
-    cdef real power
+cdef void mirror(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after) noexcept nogil:
+    cdef Py_ssize_t height = window.shape[0] - before - after, width = window.shape[1] - before - after
+    cdef Py_ssize_t r, i
+    cdef real *row
+    for r in range(before, before + height):
+        row = &window[r, before]
+        for i in range(-before, 0):
+            row[i] = row[mirrored(i, width)]
+        for i in range(width, width + after):
+            row[i] = row[mirrored(i, width)]
+    for i in range(-before, height + after):
+        if not 0 <= i < height:
+            memcpy(&window[before + i, 0], &window[before + mirrored(i, height), 0], window.shape[1] * sizeof(real))
+
+
+cdef void filter_rows(real *first, Py_ssize_t height, Py_ssize_t width, Py_ssize_t stride, real *scratch,
+                      const vector *_) noexcept nogil:
+    """Replace rows by their spline coefficients: a sum over both sides, in which pole^k is below rounding from `reach`.
+
+    Along a row the recursion would go from value to value; this sum goes from vector to vector.
+    """
+    cdef Py_ssize_t r, block, x, i, k, reach = REACH_FLOAT if real is float else REACH_DOUBLE
+    cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real)
+    cdef real weights[REACH_DOUBLE + 1]
+    cdef real *line = scratch + reach
+    cdef real *goal = scratch + width + 2 * reach + BLOCK * lanes
+    cdef real *row
+    cdef const vector *left
+    cdef const vector *right
+    cdef vector t0, t1, t2, t3
+    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
+        weights[0] = <real>1.7320508075688772935  # sqrt(3), of the two-sided filter sqrt(3) pole^|k|
+        for k in range(1, reach + 1):
+            weights[k] = <real>POLE * weights[k - 1]
+        for r in range(height):
+            row = first + r * stride
+            memcpy(line, row, width * sizeof(real))
+            for i in range(1, reach + 1):
+                line[-i] = row[mirrored(-i, width)]
+                line[width - 1 + i] = row[mirrored(width - 1 + i, width)]
+            for block in range((width + BLOCK * lanes - 1) // (BLOCK * lanes)):
+                x = block * BLOCK * lanes
+                left = <const vector *>(line + x)
+                t0, t1 = weights[0] * left[0], weights[0] * left[1]
+                t2, t3 = weights[0] * left[2], weights[0] * left[3]
+                for k in range(1, reach + 1):
+                    left, right = <const vector *>(line + x - k), <const vector *>(line + x + k)
+                    t0 += weights[k] * (left[0] + right[0])
+                    t1 += weights[k] * (left[1] + right[1])
+                    t2 += weights[k] * (left[2] + right[2])
+                    t3 += weights[k] * (left[3] + right[3])
+                (<vector *>(goal + x))[0], (<vector *>(goal + x))[1] = t0, t1
+                (<vector *>(goal + x))[2], (<vector *>(goal + x))[3] = t2, t3
+            memcpy(row, goal, width * sizeof(real))
+
+
+cdef void filter_columns(real *first, Py_ssize_t height, Py_ssize_t width, Py_ssize_t stride) noexcept nogil:
+    """Replace columns by their cubic B-spline coefficients, mirrored at both ends (Unser 1999)."""
+    cdef Py_ssize_t c, horizon = smaller(height, REACH_DOUBLE + 12)
+    cdef real pole = <real>POLE
+    cdef real power = pole
+    cdef real *row = first
     if height == 1:
         return
-    with nogil:
-        # The causal start is a sum over the mirrored column; from the 40th term on it is below 1e-22 of the rest.
-        horizon = min(height, 40)
-        for c in range(start, stop):
-            image[0, c] *= 6
-        power = pole
-        for i in range(1, horizon):
-            for c in range(start, stop):
-                image[0, c] += 6 * power * image[i, c]
+    # The causal start is a sum over the mirrored column; beyond the horizon it is below 1e-22 of the rest.
+    for c in range(width):
+        first[c] *= 6
+    for _ in range(1, horizon):
+        row += stride
+        for c in range(width):
+            first[c] += 6 * power * row[c]
+        power *= pole
+    if horizon == height:
+        # A short column is summed over its whole period of 2 height - 2; `power` is now pole^height.
+        for _ in range(height - 2, 0, -1):
+            row -= stride
+            for c in range(width):
+                first[c] += 6 * power * row[c]
             power *= pole
-        if horizon == height:
-            # A short column is summed over its whole period of 2 height - 2; `power` is now pole^height.
-            for i in range(height - 2, 0, -1):
-                for c in range(start, stop):
-                    image[0, c] += 6 * power * image[i, c]
-                power *= pole
-            for c in range(start, stop):
-                image[0, c] /= 1 - power
-        for i in range(1, height):
-            for c in range(start, stop):
-                image[i, c] = 6 * image[i, c] + pole * image[i - 1, c]
-        for c in range(start, stop):
-            image[height - 1, c] = pole / (pole * pole - 1) * (image[height - 1, c] + pole * image[height - 2, c])
-        for i in range(height - 2, -1, -1):
-            for c in range(start, stop):
-                image[i, c] = pole * (image[i + 1, c] - image[i, c])
+        for c in range(width):
+            first[c] /= 1 - power
+    row = first
+    for _ in range(1, height):
+        row += stride
+        for c in range(width):
+            row[c] = 6 * row[c] + pole * row[c - stride]
+    for c in range(width):
+        row[c] = pole / (pole * pole - 1) * (row[c] + pole * row[c - stride])
+    for _ in range(height - 1):
+        row -= stride
+        for c in range(width):
+            row[c] = pole * (row[c + stride] - row[c])
+
+
+def spline_coefficients(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after):
+    """Replace a plane by its cubic B-spline coefficients, mirrored at its borders.
+
+    The plane leaves `before` rows and columns of the window before it and `after` behind it, which get the coefficients
+    there.
+    """
+    cdef Py_ssize_t height = window.shape[0] - before - after, width = window.shape[1] - before - after
+    cdef size_t values = 2 * (width + 2 * REACH_DOUBLE + BLOCK * VECTOR_BYTES)
+    cdef real *first = &window[before, before]
+    cdef real *scratch = <real *>malloc(values * sizeof(real))
+    if scratch == NULL:
+        raise MemoryError
+    with nogil:
+        # Blocks of vectors read and write a little more than a row.
+        memset(scratch, 0, values * sizeof(real))
+        if width > 1:
+            if real is float:
+                filter_rows(first, height, width, window.shape[1], scratch, <const float_vector *>NULL)
+            else:
+                filter_rows(first, height, width, window.shape[1], scratch, <const double_vector *>NULL)
+        free(scratch)
+        filter_columns(first, height, width, window.shape[1])
+        mirror(window, before, after)
+
+
+def displace(const real[:, :, ::1] field, const double[:, :, ::1] points, double[:, :, ::1] out):
+    """out[x and y] = points + field there: `field` holds x, y per pixel, goes linearly between pixels and on beyond."""
+    cdef Py_ssize_t r, c, i, x0, x1, y0, y1, height = field.shape[0], width = field.shape[1]
+    cdef double x, y, top, bottom
+    with nogil:
+        for r in range(points.shape[1]):
+            for c in range(points.shape[2]):
+                x, y = held(points[0, r, c], width), held(points[1, r, c], height)
+                x0, y0 = <Py_ssize_t>x, <Py_ssize_t>y
+                x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
+                x, y = x - x0, y - y0
+                for i in range(2):
+                    top = (1 - x) * field[y0, x0, i] + x * field[y0, x1, i]
+                    bottom = (1 - x) * field[y1, x0, i] + x * field[y1, x1, i]
+                    out[i, r, c] = points[i, r, c] + ((1 - y) * top + y * bottom)
+
+
+def displace_pixels(const real[:, :, ::1] field, Py_ssize_t row, Py_ssize_t column, double[:, :, ::1] out):
+    """out[x and y] = the positions of a window of pixels, from (`row`, `column`) on, plus the field there."""
+    cdef Py_ssize_t r, c
+    cdef const real *line
+    with nogil:
+        for r in range(out.shape[1]):
+            line = &field[row + r, column, 0]
+            for c in range(out.shape[2]):
+                out[0, r, c] = column + c + <double>line[2 * c]
+                out[1, r, c] = row + r + <double>line[2 * c + 1]
 
 
 cdef void sample_chunk(

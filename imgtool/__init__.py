@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from .metrics import nmi_gradient as nmi_gradient
     from .registration import Registration as Registration
     from .registration import register as register
+    from .transforms import warp as warp
 
 __version__ = "0.1.0"
 
@@ -28,8 +29,9 @@ _HOMES = {
     "nmi": "metrics",
     "nmi_gradient": "metrics",
     "register": "registration",
+    "warp": "transforms",
 }
-__all__ = ["ImgtoolError", "Registration", "convolve", "nmi", "nmi_gradient", "register"]
+__all__ = ["ImgtoolError", "Registration", "convolve", "nmi", "nmi_gradient", "register", "warp"]
 
 
 def __getattr__(name: str) -> Any:

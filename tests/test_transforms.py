@@ -2,6 +2,7 @@
 
 import doctest
 import json
+from importlib import import_module
 
 import numpy as np
 import pytest
@@ -9,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from imgtool import ImgtoolError, transforms
+from imgtool import ImgtoolError
 from imgtool.transforms import INTERPOLATIONS, MatrixTransform, warp
 
 TURN = [[0.9, -0.3, 4.25], [0.35, 1.05, -3.5], [0, 0, 1]]
@@ -80,6 +81,12 @@ def test_fields_of_others_in_a_transform_file_are_left_alone():
         ({"matrix": [[1, 2, 0], [2, 4, 0], [0, 0, 1]]}, "singular"),
         ({"matrix": [[0, 0, 0], [0, 0, 0], [0, 0, 1]]}, "singular"),
         ({"matrix": [[1, 0, 0], [0, 1, 0], [0.1, 0, 1]]}, "last row"),
+        (
+            {"model": "projective", "matrix": [[1, 0, 0], [0, 1, 0], [-1, 0, 3]]},
+            "inside the image of 6x5 pixels to inf",
+        ),
+        ({"model": "projective", "matrix": [[1, 0, 0], [0, 1, 0], [1, 0, 0]]}, "to infinity"),
+        ({"model": "projective", "matrix": [[1, 0, 1], [0, 1, 1], [0.5, 0.5, 1]]}, "singular"),
         ({"fixed_shape": [0, 5]}, "fixed_shape must be"),
         ({"fixed_shape": [5, 5, 3]}, "fixed_shape must be"),
         ({"fixed_shape": [5, 5.5]}, "fixed_shape must be"),
@@ -248,7 +255,8 @@ def test_wrong_arguments_are_refused_in_a_sentence(image, keywords, words):
         warp(image, transform(TURN, (5, 6)), **keywords)
 
 
-def test_the_examples_in_the_docstrings_run():
-    results = doctest.testmod(transforms)
+@pytest.mark.parametrize("module", ["_base", "composite", "field", "inversion", "matrix", "warping"])
+def test_the_examples_in_the_docstrings_run(module):
+    results = doctest.testmod(import_module(f"imgtool.transforms.{module}"))
     assert results.attempted > 0
     assert results.failed == 0

@@ -38,7 +38,19 @@ KERNELS = {
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
     "histogram": ("bin_coordinates", "joint_histogram", "sample_slopes"),
     "orientation": ("Shifts", "area_means", "orientation_sums"),
-    "warp": ("affine_sums", "sample_affine", "spline_columns", "warp_cubic", "warp_linear", "warp_nearest"),
+    "warp": (
+        "Places",
+        "affine_sums",
+        "displace",
+        "displace_pixels",
+        "mirror_border",
+        "round_into",
+        "sample_affine",
+        "spline_coefficients",
+        "take_missing",
+        "warp_nearest",
+        "warp_real",
+    ),
 }
 
 for _module, _names in KERNELS.items():

@@ -23,12 +23,32 @@ def positions(matrix, shape, size):
     return np.clip(x, 0, size[1] - 1), np.clip(y, 0, size[0] - 1), inside
 
 
+def window(image, taps):
+    """An image with the mirrored pixels around it that interpolation reads, and the place of its first pixel."""
+    before, after = {2: (0, 1), 4: (1, 2), 6: (2, 5)}[taps]
+    padded = np.full([size + before + after for size in image.shape], np.nan, image.dtype)
+    padded[before : before + image.shape[0], before : before + image.shape[1]] = image
+    if taps == 4:
+        _ext.spline_coefficients(padded, before, after)
+    else:
+        _ext.mirror_border(padded, before, after)
+    return padded, -before
+
+
+def warped(image, matrix, shape, taps, fill=9.0):
+    padded, origin = window(image, taps)
+    out = np.empty(shape, image.dtype)
+    places = _ext.Places(matrix, None, 0, 0, origin, origin, *image.shape)
+    _ext.warp_real(padded, places, taps, fill, out)
+    return out
+
+
 @pytest.mark.parametrize("bits", [np.uint8, np.uint16, np.uint32, np.uint64])
 def test_nearest_copies_every_bit_pattern_also_from_strided_planes(isa, rng, bits):
     image = rng.integers(0, np.iinfo(bits).max, (30, 50, 2), dtype=bits)[::-1, :, 1]
-    out = np.empty((20, 33), bits)
+    out = np.empty((20, 33, 3), bits)[..., 1]
     matrix = TURN + [[0, 0, np.pi / 100], [0, 0, np.pi / 100], [0, 0, 0]]  # no position is half way
-    _ext.warp_nearest(image, matrix, 7, out, 0, 20)
+    _ext.warp_nearest(image, _ext.Places(matrix, None, 0, 0, 0, 0, 30, 50), 7, out)
     x, y, within = positions(matrix, out.shape, image.shape)
     expected = np.full(out.shape, 7, bits)
     expected[within] = image[np.floor(y[within] + 0.5).astype(int), np.floor(x[within] + 0.5).astype(int)]
@@ -38,32 +58,78 @@ def test_nearest_copies_every_bit_pattern_also_from_strided_planes(isa, rng, bit
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("size", [(40, 50), (5, 7), (2, 3), (1, 6), (9, 1), (1, 1)])
 @pytest.mark.parametrize("matrix", [TURN, SHRINK])
-@pytest.mark.parametrize("order", [1, 3])
-def test_linear_and_cubic_agree_with_scipy(isa, rng, dtype, size, matrix, order):
+@pytest.mark.parametrize("taps", [2, 4])
+def test_linear_and_cubic_agree_with_scipy(isa, rng, dtype, size, matrix, taps):
     image = rng.standard_normal(size).astype(dtype)
-    out = np.empty((31, 42), dtype)
-    if order == 1:
-        _ext.warp_linear(image, matrix, 9.0, out, 0, 31)
-    else:
-        coefficients = image.copy()
-        _ext.spline_columns(coefficients, 0, size[1])
-        coefficients = np.ascontiguousarray(coefficients.T)
-        _ext.spline_columns(coefficients, 0, size[0])
-        _ext.warp_cubic(np.ascontiguousarray(coefficients.T), matrix, 9.0, out, 0, 31)
+    out = warped(image, matrix, (31, 42), taps)
     x, y, inside = positions(matrix, out.shape, size)
-    expected = ndimage.map_coordinates(image.astype(np.float64), [y, x], order=order, mode="mirror")
+    expected = ndimage.map_coordinates(image.astype(np.float64), [y, x], order=taps - 1, mode="mirror")
     expected[~inside] = 9
     np.testing.assert_allclose(out, expected, atol=1e-12 if dtype is np.float64 else 2e-5)
 
 
-@pytest.mark.parametrize("height", [1, 2, 3, 5, 39, 40, 41, 90])
-def test_spline_coefficients_agree_with_scipy(isa, rng, height):
-    image = rng.standard_normal((height, 6))
-    out = image.copy()
-    _ext.spline_columns(out, 1, 5)
-    np.testing.assert_array_equal(out[:, [0, 5]], image[:, [0, 5]])
-    expected = ndimage.spline_filter1d(image, order=3, axis=0, mode="mirror") if height > 1 else image
-    np.testing.assert_allclose(out[:, 1:5], expected[:, 1:5], atol=1e-13)
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [(40, 50), (5, 7), (1, 6), (1, 1)])
+@pytest.mark.parametrize("matrix", [TURN, SHRINK])
+def test_lanczos_is_the_windowed_sinc(isa, rng, dtype, size, matrix):
+    image = rng.standard_normal(size).astype(dtype)
+    out = warped(image, matrix, (31, 42), 6)
+    x, y, inside = positions(matrix, out.shape, size)
+
+    def weighted(place, length):
+        """For each position a row of weights on the pixels of an axis, the mirrored ones added to their originals."""
+        taps = np.floor(place).astype(int)[..., None] + np.arange(-2, 4)
+        weights = np.sinc(place[..., None] - taps) * np.sinc((place[..., None] - taps) / 3)
+        weights /= weights.sum(axis=-1, keepdims=True)
+        period = max(2 * length - 2, 1)
+        taps = (length - 1) - np.abs(taps % period - (length - 1)) if length > 1 else 0 * taps
+        return (weights[..., None] * (taps[..., None] == np.arange(length))).sum(axis=-2)
+
+    expected = np.einsum("rcy,yx,rcx->rc", weighted(y, size[0]), image.astype(float), weighted(x, size[1]))
+    np.testing.assert_allclose(out[inside], expected[inside], atol=1e-9 if dtype is np.float64 else 5e-6)
+    assert (out[~inside] == 9).all()
+
+
+@pytest.mark.parametrize("taps", [2, 4, 6])
+@pytest.mark.parametrize("matrix", [TURN, TURN + [[0, 0, 0], [0, 0, 0], [0.01, 0.004, 0]]])
+def test_given_positions_and_windows_change_nothing(isa, rng, taps, matrix):
+    image = rng.standard_normal((40, 300))
+    whole = warped(image, matrix, (20, 280), taps)
+    padded, origin = window(image, taps)
+    y, x = np.mgrid[3:20, 5:280]
+    w = matrix[2, 0] * x + matrix[2, 1] * y + 1
+    given = np.stack([(row[0] * x + row[1] * y + row[2]) / w for row in matrix[:2]])
+    out = np.empty((17, 275, 2))
+    _ext.warp_real(padded, _ext.Places(None, given, 3, 5, origin, origin, 40, 300), taps, 9.0, out[..., 1])
+    np.testing.assert_allclose(out[..., 1], whole[3:, 5:], atol=1e-10)
+    _ext.warp_real(padded, _ext.Places(matrix, None, 3, 5, origin, origin, 40, 300), taps, 9.0, out[..., 0])
+    np.testing.assert_allclose(out[..., 0], whole[3:, 5:], atol=1e-12)
+
+
+def test_beyond_the_horizon_of_a_projective_map_there_is_nothing(isa):
+    matrix = np.array([[1, 0, 0], [0, 1, 0], [-0.1, 0, 1.0]])
+    out = np.empty((4, 30))
+    _ext.warp_real(np.ones((60, 60)), _ext.Places(matrix, None, 0, 0, 0, 0, 60, 60), 2, -1.0, out)
+    assert (out[:, 10:] == -1).all()
+    assert (out[:, :8] == 1).all()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("size", [(1, 9), (2, 2), (3, 40), (39, 3), (41, 90), (200, 300)])
+def test_spline_coefficients_agree_with_scipy(isa, rng, dtype, size):
+    image = rng.standard_normal(size).astype(dtype)
+    padded, _ = window(image, 4)
+    expected = image.astype(np.float64)
+    for axis in (0, 1):
+        if size[axis] > 1:
+            expected = ndimage.spline_filter1d(expected, order=3, axis=axis, mode="mirror")
+    expected = np.pad(expected, (1, 2), mode="reflect" if min(size) > 1 else "edge")
+    if min(size) > 1:
+        np.testing.assert_allclose(padded, expected, atol=1e-12 if dtype is np.float64 else 3e-6)
+    else:
+        np.testing.assert_allclose(
+            padded[1:-2, 1:-2], expected[1:-2, 1:-2], atol=1e-12 if dtype is np.float64 else 3e-6
+        )
 
 
 def test_rounding_in_the_matrix_loses_no_border_pixel(isa):
@@ -71,16 +137,56 @@ def test_rounding_in_the_matrix_loses_no_border_pixel(isa):
     for shift in (0.5, -0.5):
         for error in (-1e-9, 0, 1e-9):
             matrix = np.eye(3) + [[0, 0, shift + error], [0, 0, 0], [0, 0, 0]]
-            out = np.empty((3, 4))
-            _ext.warp_linear(image, matrix, np.nan, out, 0, 3)
+            out = warped(image, matrix, (3, 4), 2, np.nan)
             np.testing.assert_allclose(out, np.clip(np.arange(4) + shift, 0, 3) + image[:, :1], atol=1e-7)
 
 
-def test_only_the_asked_for_rows_are_written(isa, rng):
-    out = np.full((10, 10), 5.0)
-    _ext.warp_linear(rng.standard_normal((10, 10)), np.eye(3), 0.0, out, 3, 6)
-    assert (out[[0, 1, 2, 6, 7, 8, 9]] == 5).all()
-    assert (out[3:6] != 5).all()
+@pytest.mark.parametrize("taps", [2, 4, 6])
+def test_on_the_pixels_themselves_the_image_is_what_it_was(isa, rng, taps):
+    image = rng.standard_normal((9, 11))
+    quarter_turn = np.array([[0, -1, 8], [1, 0, 0], [0, 0, 1.0]])
+    out = warped(image, quarter_turn, (11, 9), taps)
+    expected = np.array([[image[c, 8 - r] if r <= 8 else 9 for c in range(9)] for r in range(11)])
+    np.testing.assert_allclose(out, expected, atol=1e-9)
+
+
+def test_a_missing_pixel_of_weight_0_does_not_count_in_linear_interpolation(isa):
+    image = np.array([[1.0, np.nan, 3.0], [4.0, np.inf, 6.0], [7.0, 8.0, 9.0]])
+    out = warped(image, np.array([[2.0, 0, 0], [0, 2.0, 0], [0, 0, 1]]), (2, 2), 2)
+    np.testing.assert_array_equal(out, [[1, 3], [7, 9]])
+
+
+def test_missing_values_are_taken_out_and_counted(isa):
+    values = np.array([[1, np.nan, 3], [-np.inf, 5, np.inf]], np.float32)
+    assert _ext.take_missing(values) == 3
+    np.testing.assert_array_equal(values, [[1, 0, 3], [0, 5, 0]])
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
+@pytest.mark.parametrize("real", [np.float32, np.float64])
+def test_values_are_rounded_half_to_even_and_saturated(isa, dtype, real):
+    limits = np.iinfo(dtype)
+    values = np.array([[0.5, 1.5, 2.5, 99.6, 1e30], [np.nan, -0.5, -1e30, np.inf, -np.inf]], real)
+    out = np.zeros((2, 5, 2), dtype)
+    _ext.round_into(values, out[..., 1])
+    assert out[0, :, 1].tolist() == [0, 2, 2, 100, limits.max]
+    assert out[1, :, 1].tolist() == [0, 0, limits.min, limits.max, limits.min]
+    assert not out[..., 0].any()
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_a_field_moves_points_linearly_and_goes_on_beyond_its_border(isa, rng, dtype):
+    field = rng.standard_normal((6, 8, 2)).astype(dtype)
+    points = rng.uniform(-4, 12, (2, 30, 5))
+    out = np.empty_like(points)
+    _ext.displace(field, points, out)
+    for component in (0, 1):
+        moved = ndimage.map_coordinates(field[..., component].astype(float), points[::-1], order=1, mode="nearest")
+        np.testing.assert_allclose(out[component], points[component] + moved, atol=1e-12)
+    pixels = np.empty((2, 3, 4))
+    _ext.displace_pixels(field, 2, 3, pixels)
+    np.testing.assert_allclose(pixels[0], np.arange(3, 7) + field[2:5, 3:7, 0].astype(float))
+    np.testing.assert_allclose(pixels[1], np.arange(2, 5)[:, None] + field[2:5, 3:7, 1].astype(float))
 
 
 NO_OFFSETS = np.zeros((2, 1, 1))
@@ -95,8 +201,7 @@ def sampled(image, matrix, shape, offsets=NO_OFFSETS):
 def test_sampling_gives_the_linear_interpolant_and_its_derivatives(isa, rng):
     image = rng.standard_normal((30, 40)).astype(np.float32)
     value, along_x, along_y = sampled(image, TURN, (25, 30))
-    expected = np.empty((25, 30))
-    _ext.warp_linear(image.astype(np.float64), TURN, np.nan, expected, 0, 25)
+    expected = warped(image.astype(np.float64), TURN, (25, 30), 2, np.nan)
     np.testing.assert_allclose(value, expected, atol=1e-5)
     x, y, whole = positions(TURN, value.shape, image.shape)
     # Central differences that stay within one cell of the interpolant are exact up to rounding.
