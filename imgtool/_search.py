@@ -6,7 +6,7 @@ agrees well by chance.
 """
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -36,8 +36,13 @@ _SAME_START, _SAME_COARSE, _SAME_FINE = 0.06, 0.03, 0.06
 # Images of one kind of thing mostly show it at one size. The score that a change of size must make up for, in standard
 # deviations, and the change from which on it is all asked for.
 _DOUBT, _DOUBTFUL_CHANGE = 10.0, 1.2
+# A simpler model is as good if it is worth no less than this below.
+_AS_GOOD = 1.0
 # How many times the runner-up's score makes a result clear.
 _CLEAR = 2.0
+
+
+View = Callable[[str, npt.NDArray[np.float64]], tuple[float, npt.NDArray[np.float64]]]
 
 
 class Candidate(NamedTuple):
@@ -58,6 +63,11 @@ class Edges:
         self.fixed = Field.of(fixed, _reduced(fixed.shape, self._shrink))
         self._moving: dict[float, Field] = {}
         self._texture = float((self.fixed.samples[2] ** 2 + self.fixed.samples[3] ** 2).sum())
+
+    def view(self, matrix: Matrix) -> View:
+        """The score and its derivative as a function of a model and its parameters, for matrices like this one."""
+        moving = self._moving_under(matrix)
+        return lambda model, parameters: self.value_and_gradient(model, parameters, moving)
 
     def moving(self, scale: float) -> Field:
         """The moving field whose pixels are as large as those of fixed if it is `scale` times its nominal scale."""
@@ -95,15 +105,28 @@ class Edges:
 
     def score(self, matrix: Matrix) -> float:
         """The score of `matrix`."""
-        parameters = self._frame.parameters("projective", matrix)
-        return self.value_and_gradient("projective", parameters, self._moving_under(matrix))[0]
+        return self.view(matrix)("projective", self._frame.parameters("projective", matrix))[0]
+
+    def doubt(self, matrix: Matrix) -> float:
+        """What a score must exceed that of a rigid motion by, to make up for the sizes and angles that `matrix` changes."""
+        inner = self._frame.about_centres(matrix)
+        linear = inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2])
+        large, small = np.maximum(np.linalg.svd(linear, compute_uv=False) / self._nominal, 1e-9)
+        depth = 1 + (self._frame.corners - self._frame.fixed_centre) @ inner[2, :2]
+        changes = large * small, large / small, max(depth.max() / max(depth.min(), 1e-9), 1.0)
+        logs = np.abs(np.log(changes)) * (0.5, 1, 1)
+        return float(_DOUBT * np.minimum(1, logs / math.log(_DOUBTFUL_CHANGE)).sum())
+
+    def worth(self, matrix: Matrix) -> float:
+        """The score less the doubt."""
+        return self.score(matrix) - self.doubt(matrix)
 
     def refined(self, model: str, matrix: Matrix, iterations: int) -> Candidate:
         """The best of `model` near `matrix`."""
-        moving = self._moving_under(matrix)
+        view = self.view(matrix)
         pixel = 1 / self._shrink
         best = maximise(
-            lambda parameters: self.value_and_gradient(model, parameters, moving),
+            lambda parameters: view(model, parameters),
             self._frame.parameters(model, matrix),
             first_step=0.5 * pixel,
             longest_step=3 * pixel,
@@ -134,6 +157,11 @@ class Search:
         self.nominal = math.sqrt(moving.size / fixed.size)
         self._edges: dict[int, Edges] = {}
 
+    @property
+    def fine(self) -> Edges:
+        """The edges on the level where candidates are compared."""
+        return self.edges(_FINE)
+
     def edges(self, side: int) -> Edges:
         """The edges with the longer side of fixed `side` pixels."""
         if side not in self._edges:
@@ -149,13 +177,23 @@ class Search:
             if kind != "auto" or _is_clear(finalists):
                 return Found(finalists[0], finalists[1:], "rotation" if kind == "auto" else kind)
         finalists = self._finalists(angles, _SCALES, ("similarity", "affine"), finalists)
-        return Found(finalists[0], finalists[1:], "full")
+        return Found(self._simplest(finalists[0]), finalists[1:], "full")
+
+    def _simplest(self, best: Candidate) -> Candidate:
+        """The candidate of the simplest model at this place that is worth about as much."""
+        for model in LADDER[1 : LADDER.index(best.model)]:
+            simple = self.fine.refined(model, best.matrix, _FINE_ITERATIONS)
+            if self.fine.worth(simple.matrix) > best.worth - _AS_GOOD and self.frame.same(
+                simple.matrix, best.matrix, _SAME_FINE
+            ):
+                return simple
+        return best
 
     def _finalists(
         self, angles: npt.NDArray[np.float64], scales: Sequence[float], models: Sequence[str], known: list[Candidate]
     ) -> list[Candidate]:
         """The best candidates, `known` among them, after refinement on the fine level, the best first."""
-        coarse, fine = self.edges(_COARSE), self.edges(_FINE)
+        coarse, fine = self.edges(_COARSE), self.fine
         candidates = scan(coarse, [(scale, angles) for scale in scales], self._threads)
         candidates = self._distinct(candidates, _SAME_START, _STARTS[0])
         for count, iterations in zip(_STARTS[1:], _ITERATIONS, strict=True):
@@ -167,7 +205,7 @@ class Search:
             around = self._distinct(self._refined(fine, around, ("similarity",), 8), .03, 6)
             candidates += around
         candidates = [
-            candidate._replace(worth=candidate.score - self.doubt(candidate.matrix))
+            candidate._replace(worth=candidate.score - fine.doubt(candidate.matrix))
             for candidate in self._refined(fine, candidates, models, _FINE_ITERATIONS)
         ]
         return self._distinct(candidates + known, _SAME_FINE, _STARTS[-1])
@@ -200,14 +238,6 @@ class Search:
         linear = inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2])
         angle = math.atan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
         return self.frame.size(matrix) / self.nominal * size, [angle + math.radians(d) for d in (-4, 0, 4)]
-
-    def doubt(self, matrix: Matrix) -> float:
-        """What a score must exceed that of a rigid motion by, to make up for the sizes that `matrix` changes."""
-        inner = self.frame.about_centres(matrix)
-        linear = inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2])
-        large, small = np.maximum(np.linalg.svd(linear, compute_uv=False) / self.nominal, 1e-9)
-        changes = abs(math.log(large * small)) / 2, math.log(large / small)
-        return sum(_DOUBT * min(1.0, change / math.log(_DOUBTFUL_CHANGE)) for change in changes)
 
 
 def _is_clear(candidates: list[Candidate]) -> bool:

@@ -7,35 +7,24 @@ import numpy as np
 import numpy.typing as npt
 
 from . import metrics
-from ._check import Array, as_array, thread_count
 from ._background import static_frame
-from ._frame import LADDER, Frame
-from ._objective import Objective
-from ._optimise import maximise
-from ._pyramid import halved
-from ._search import Edges, Search
+from ._check import Array, as_array, thread_count
+from ._climb import Level, climb
+from ._frame import Frame
+from ._search import Found, Search
 from .errors import ImgtoolError
 from .transforms import MODELS, MatrixTransform, warp
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 BINS = 64
-_COARSE_BINS = 24
 _LEAST_SIDE = 4
-# The coarsest level is the last one on which the smaller image's longer side has at least this many pixels ...
-_COARSEST_SIDE = 32
-# ... and the shorter side of either image this many.
-_COARSEST_SHORT_SIDE = 8
-# NMI can grow without end while the overlap shrinks to a place where both images are flat: such steps are refused.
-_LEAST_OVERLAP = 0.4
-_ITERATIONS = 60
-# Steps, in pixels of the level: where the climb begins, the longest it may make, and where it ends.
-_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1.0, 4.0, 0.01
-_LAST_STEP_FULL_SIZE = 0.002
 # A result that moves the corners by less than this, in pixels, and is not better than the start, is the start: images
 # that fit from the beginning come back unchanged.
 _SAME_PLACE = 0.1
-# After a search, the climb begins on the coarsest level whose longer side has at least this many pixels.
-_SEARCHED_SIDE = 96
+# How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
+# the odds rise: see docs/accuracy.md, "Confidence".
+_EVEN_RATIO, _STEEPNESS = 1.2, 8
+_ELSEWHERE = 0.1
 
 REGISTERED_MODELS = ("auto", *MODELS)
 SEARCHES = ("auto", "none", "shift", "rotation", "full")
@@ -150,35 +139,25 @@ def register(
     static = static_frame(*units) if background == "auto" else None
     if static is not None:
         units = [np.where(static, np.float32(np.nan), plane) for plane in units]
-    start, found = centred, None
-    if initial is not None:
-        start = initial.matrix
-    edges = Search(*units, frame, threads)
-    if search != "none":
-        found = edges.run(search)
-        start = found.best.matrix
-    pyramid = _pyramid(*units)
+    look = Search(*units, frame, threads)
+    found = None if search == "none" or initial is not None else look.run(search)
+    start = centred if initial is None else initial.matrix
+    rung = "rigid" if initial is None else initial.model
     if found is not None:
-        pyramid = [pair for i, pair in enumerate(pyramid) if i == 0 or max(pair[0].shape) >= _SEARCHED_SIDE]
-    matrix, chosen, steps = _climb(
-        pyramid,
-        model,
-        bins,
-        frame,
-        start,
-        found.best.model if found else "rigid",
-        edges.edges(128) if model == "auto" else None,
-        threads,
-    )
-    judge = _Level(*units, 1, bins, frame, False, threads)
+        start, rung = found.best.matrix, found.best.model
+    edges = look.fine
+    top = climb(*units, model, bins, frame, start, rung, edges, found is not None, threads)
+    matrix = top.matrix
+    judge = Level(*units, 1, bins, frame, False, threads)
     nmi_before, nmi_after = judge.nmi(centred), judge.nmi(matrix)
+    if nmi_before == 1:
+        raise ImgtoolError(
+            "fixed and moving have no pixel in common when their centres coincide; check masks and missing pixels"
+        )
     if nmi_after < nmi_before and frame.distance(matrix, centred) < _SAME_PLACE:
         matrix, nmi_after = centred, nmi_before
-    fine = edges.edges(128)
-    score = fine.score(matrix)
-    rivals = [r.score for r in (found.rivals + [found.best] if found else []) if not frame.same(r.matrix, matrix, 0.1)]
-    print('   ', chosen, f"score {score:.1f} rivals {max(rivals, default=0):.1f}")
-    model = chosen
+    confidence = _confidence(edges.score(matrix), found, matrix, frame)
+    model, steps = top.model, top.steps
     transform = MatrixTransform(matrix, model, units[0].shape, units[1].shape)
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None
@@ -194,10 +173,10 @@ def register(
         steps,
         time.perf_counter() - began,
         overlap,
-        True,
-        1.0,
-        "none",
-        0.0,
+        confidence >= 0.5,
+        confidence,
+        "none" if found is None else found.kind,
+        0.0 if static is None else float(static.mean()),
     )
 
 
@@ -239,130 +218,10 @@ def _gray(values: Array, name: str) -> tuple[Array, Mask | None]:
     return values[..., :3] @ np.array(_LUMINANCE, values.dtype), visible
 
 
-class _Level:
-    """Both images at one size, and the climb on it. Matrices are those of full size."""
-
-    def __init__(
-        self, fixed: Plane, moving: Plane, factor: int, bins: int, frame: Frame, jitter: bool, threads: int
-    ) -> None:
-        low, high = metrics.bin_limits(bins)
-        planes = [plane * np.float32(high - low) + np.float32(low) for plane in (fixed, moving)]
-        self._objective = Objective(planes[0], planes[1], bins, jitter, threads)
-        self._frame, self._factor = frame, factor
-        self.edges = None
-        self.weight = 1.0
-        # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
-        offset = (factor - 1) / 2
-        self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
-        self._to_level = np.linalg.inv(self._to_full)
-        possible = min(np.count_nonzero(~np.isnan(fixed)), np.count_nonzero(~np.isnan(moving)))
-        self._least_count = _LEAST_OVERLAP * possible
-
-    def nmi(self, matrix: Matrix) -> float:
-        """NMI at `matrix`, whatever the overlap."""
-        table = self._objective.histogram(self._to_level @ matrix @ self._to_full)
-        if not table.any():
-            raise ImgtoolError(
-                "fixed and moving have no pixel in common when their centres coincide; check masks and missing pixels"
-            )
-        return metrics.score(table).nmi
-
-    def value_and_gradient(
-        self, model: str, parameters: npt.NDArray[np.float64]
-    ) -> tuple[float, npt.NDArray[np.float64]]:
-        """NMI and its derivative with respect to the parameters; -inf where the overlap is too small."""
-        matrix = self._to_level @ self._frame.matrix(model, parameters) @ self._to_full
-        table = self._objective.histogram(matrix)
-        if table.sum() < self._least_count:
-            return -np.inf, np.zeros_like(parameters)
-        value, slopes = metrics.score(table)
-        by_matrix = self._to_level.T @ self._objective.matrix_gradient(slopes) @ self._to_full.T
-        gradient = self._frame.gradient(model, parameters, by_matrix)
-        if self.edges is None:
-            return value, gradient
-        full = self._frame.matrix(model, parameters)
-        z, by_z = self.edges.value_and_gradient(model, parameters, self.edges._moving_under(full))
-        if z <= 0:
-            return -np.inf, gradient
-        excess = max(value - 1, 1e-6)
-        return np.log(excess) + self.weight * np.log(z), gradient / excess + self.weight * by_z / z
-
-    def climb(self, model: str, matrix: Matrix) -> tuple[Matrix, int]:
-        """The best matrix of `model` near `matrix`, and the number of steps to it."""
-        start = self._frame.parameters(model, matrix)
-        # The overlap may be small from the beginning, for masks; it must not become much smaller.
-        begin = self._objective.histogram(self._to_level @ self._frame.matrix(model, start) @ self._to_full).sum()
-        self._least_count = min(self._least_count, 0.8 * begin)
-        if begin == 0:
-            return matrix, 0
-        last_step = _LAST_STEP_FULL_SIZE if self._factor == 1 else _LAST_STEP
-        best = maximise(
-            lambda parameters: self.value_and_gradient(model, parameters),
-            start,
-            first_step=_FIRST_STEP * self._factor,
-            longest_step=_LONGEST_STEP * self._factor,
-            tolerance=last_step * self._factor,
-            iterations=_ITERATIONS,
-        )
-        return self._frame.matrix(model, best.parameters), best.iterations
-
-
-def _climb(
-    pyramid: list[tuple[Plane, Plane]],
-    model: str,
-    bins: int,
-    frame: Frame,
-    matrix: Matrix,
-    rung: str,
-    edges: Edges | None,
-    threads: int,
-) -> tuple[Matrix, str, int]:
-    """The best matrix near `matrix`, from the coarsest level to full size, its model, and the number of steps to it."""
-    steps = 0
-    score = edges.score(matrix) if edges is not None else 0
-    for exponent in reversed(range(len(pyramid))):
-        level_bins = min(bins, _COARSE_BINS) if exponent else bins
-        level = _Level(*pyramid[exponent], 2**exponent, level_bins, frame, True, threads)
-        if model != "auto":
-            ladder = MODELS[: MODELS.index(model) + 1] if exponent == len(pyramid) - 1 else (model,)
-            for rung in ladder:
-                matrix, taken = level.climb(rung, matrix)
-                steps += taken
-            continue
-        matrix = frame.nearest(rung, matrix)
-        import os
-        w = float(os.environ.get("W", "1"))
-        wf = float(os.environ.get("WF", "1"))
-        level.weight = wf if exponent == 0 else w
-        if level.weight:
-            level.edges = edges
-        def J(rung, m):
-            v = level.value_and_gradient(rung, frame.parameters(rung, m))[0]
-            return v if level.weight else np.log(v - 1)
-        matrix, taken = level.climb(rung, matrix)
-        steps += taken
-        while rung in GAINS:
-            after = LADDER[LADDER.index(rung) + 1]
-            wider, taken = level.climb(after, matrix)
-            steps += taken
-            gain = np.exp(J(after, wider) - J(rung, matrix))
-            print("    ", exponent, after, f"gain {gain:.4f}  {edges.score(wider):.1f} {edges.score(matrix):.1f}")
-            if gain < GAINS[rung]:
-                break
-            rung, matrix = after, wider
-    return matrix, rung, steps
-
-
-GAINS = {"rigid": 1.003, "similarity": 1.03}
-
-
-def _pyramid(fixed: Plane, moving: Plane) -> list[tuple[Plane, Plane]]:
-    """Both images at full size, half size and so on."""
-    levels = [(fixed, moving)]
-    while (
-        min(max(fixed.shape), max(moving.shape)) >= 2 * _COARSEST_SIDE
-        and min(*fixed.shape, *moving.shape) >= 2 * _COARSEST_SHORT_SIDE
-    ):
-        fixed, moving = halved(fixed), halved(moving)
-        levels.append((fixed, moving))
-    return levels
+def _confidence(score: float, found: Found | None, matrix: Matrix, frame: Frame) -> float:
+    """From 0 to 1, by how much the edges agree better here than where they agree best elsewhere."""
+    if found is None or score <= 0:
+        return 0.0
+    elsewhere = [c.score for c in (found.best, *found.rivals) if not frame.same(c.matrix, matrix, _ELSEWHERE)]
+    rival = max(elsewhere, default=0.0)
+    return 1 / (1 + (_EVEN_RATIO * rival / score) ** _STEEPNESS)

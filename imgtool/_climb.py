@@ -1,0 +1,171 @@
+"""The climb: from a start to the optimum of mutual information, from coarse to fine, by a model or by the best one."""
+
+import math
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import metrics
+from ._frame import LADDER, Frame
+from ._objective import Objective
+from ._optimise import maximise
+from ._pyramid import halved
+from ._search import Edges, View
+
+Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float64]
+Plane = npt.NDArray[np.float32]
+
+# Measured over tests/bench/registration.py: see docs/design.md, "Registration".
+COARSE_BINS = 24
+# The coarsest level is the last one on which the smaller image's longer side has at least this many pixels ...
+_COARSEST_SIDE = 32
+# ... and the shorter side of either image this many. After a search the climb begins where it ended.
+_COARSEST_SHORT_SIDE = 8
+_SEARCHED_SIDE = 96
+# NMI can grow without end while the overlap shrinks to a place where both images are flat: such steps are refused.
+_LEAST_OVERLAP = 0.4
+_ITERATIONS = 60
+# Steps, in pixels of the level: where the climb begins, the longest it may make, and where it ends.
+_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1.0, 4.0, 0.01
+_LAST_STEP_FULL_SIZE = 0.002
+# How much the logarithm of the edges' agreement counts beside that of NMI - 1: on all levels but the finest, and there.
+_EDGES, _EDGES_AT_LAST = 1.0, 0.2
+# What the next model must add to the objective, a logarithm, to be chosen.
+_GAIN = 0.003
+
+
+class Summit(NamedTuple):
+    """Where the climb ended."""
+
+    matrix: Matrix
+    model: str
+    steps: int
+
+
+class Level:
+    """Both images at one size, and the climb on it. Matrices are those of full size."""
+
+    def __init__(
+        self, fixed: Plane, moving: Plane, factor: int, bins: int, frame: Frame, jitter: bool, threads: int
+    ) -> None:
+        low, high = metrics.bin_limits(bins)
+        planes = [plane * np.float32(high - low) + np.float32(low) for plane in (fixed, moving)]
+        self._objective = Objective(planes[0], planes[1], bins, jitter, threads)
+        self._frame, self._factor = frame, factor
+        # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
+        offset = (factor - 1) / 2
+        self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
+        self._to_level = np.linalg.inv(self._to_full)
+        possible = min(np.count_nonzero(~np.isnan(fixed)), np.count_nonzero(~np.isnan(moving)))
+        self._least_count = _LEAST_OVERLAP * possible
+
+    def count(self, matrix: Matrix) -> float:
+        """The number of pixels in the overlap."""
+        return float(self._objective.histogram(self._to_level @ matrix @ self._to_full).sum())
+
+    def nmi(self, matrix: Matrix) -> float:
+        """NMI at `matrix`, whatever the overlap; 1 where there is none."""
+        table = self._objective.histogram(self._to_level @ matrix @ self._to_full)
+        return metrics.score(table).nmi if table.any() else 1.0
+
+    def value_and_gradient(self, model: str, parameters: Vector) -> tuple[float, Vector]:
+        """NMI and its derivative with respect to the parameters; -inf where the overlap is too small."""
+        matrix = self._to_level @ self._frame.matrix(model, parameters) @ self._to_full
+        table = self._objective.histogram(matrix)
+        if table.sum() < self._least_count:
+            return -math.inf, np.zeros_like(parameters)
+        value, slopes = metrics.score(table)
+        by_matrix = self._to_level.T @ self._objective.matrix_gradient(slopes) @ self._to_full.T
+        return value, self._frame.gradient(model, parameters, by_matrix)
+
+    def climb(self, model: str, matrix: Matrix, edges: View | None, share: float) -> tuple[Matrix, float, int]:
+        """The best matrix of `model` near `matrix`, its height, and the number of steps to it.
+
+        The height is ln(NMI - 1), and with `edges` ln(their score) times `share` added: mutual information looks at
+        regions and edges at their borders, and what misleads one seldom misleads the other as much.
+        """
+        start = self._frame.parameters(model, matrix)
+        # The overlap may be small from the beginning, for masks; it must not become much smaller.
+        begin = self.count(self._frame.matrix(model, start))
+        self._least_count = min(self._least_count, 0.8 * begin)
+        if begin == 0:
+            return matrix, -math.inf, 0
+
+        def height(parameters: Vector) -> tuple[float, Vector]:
+            value, gradient = self.value_and_gradient(model, parameters)
+            if value <= 1:
+                return -math.inf, gradient
+            value, gradient = math.log(value - 1), gradient / (value - 1)
+            if edges is None or share == 0:
+                return value, gradient
+            score, by_score = edges(model, parameters)
+            if score <= 0:
+                return -math.inf, gradient
+            return value + share * math.log(score), gradient + share / score * by_score
+
+        last_step = _LAST_STEP_FULL_SIZE if self._factor == 1 else _LAST_STEP
+        best = maximise(
+            height,
+            start,
+            first_step=_FIRST_STEP * self._factor,
+            longest_step=_LONGEST_STEP * self._factor,
+            tolerance=last_step * self._factor,
+            iterations=_ITERATIONS,
+        )
+        return self._frame.matrix(model, best.parameters), best.value, best.iterations
+
+
+def climb(
+    fixed: Plane,
+    moving: Plane,
+    model: str,
+    bins: int,
+    frame: Frame,
+    start: Matrix,
+    rung: str,
+    edges: Edges,
+    searched: bool,
+    threads: int,
+) -> Summit:
+    """The summit near `start`, from the coarsest level to full size.
+
+    `model` may be "auto": then the climb begins with the model `rung`, and on each level the next model is taken if it
+    gains enough.
+    """
+    matrix, steps = start, 0
+    pyramid = _pyramid(fixed, moving, _SEARCHED_SIDE if searched else _COARSEST_SIDE)
+    for exponent in reversed(range(len(pyramid))):
+        level_bins = min(bins, COARSE_BINS) if exponent else bins
+        level = Level(*pyramid[exponent], 2**exponent, level_bins, frame, True, threads)
+        share = _EDGES if exponent else _EDGES_AT_LAST
+        beside = edges.view(matrix) if max(pyramid[exponent][0].shape) >= _SEARCHED_SIDE else None
+        rungs = [rung]
+        if model != "auto":
+            # Without a search the coarsest level is climbed model after model.
+            first = exponent == len(pyramid) - 1 and not searched
+            rungs = list(LADDER[: LADDER.index(model) + 1]) if first else [model]
+        for rung in rungs:
+            matrix, height, taken = level.climb(rung, matrix, beside, share)
+            steps += taken
+        while model == "auto" and rung != LADDER[3]:
+            after = LADDER[LADDER.index(rung) + 1]
+            wider, higher, taken = level.climb(after, matrix, beside, share)
+            steps += taken
+            if higher < height + _GAIN or edges.worth(wider) < edges.worth(matrix):
+                break
+            rung, matrix, height = after, wider, higher
+    return Summit(matrix, rung, steps)
+
+
+def _pyramid(fixed: Plane, moving: Plane, coarsest_side: int) -> list[tuple[Plane, Plane]]:
+    """Both images at full size, half size and so on."""
+    levels = [(fixed, moving)]
+    while (
+        min(max(fixed.shape), max(moving.shape)) >= 2 * coarsest_side
+        and min(*fixed.shape, *moving.shape) >= 2 * _COARSEST_SHORT_SIDE
+    ):
+        fixed, moving = halved(fixed), halved(moving)
+        levels.append((fixed, moving))
+    return levels
