@@ -41,11 +41,23 @@ class Frame:
         apart = np.linalg.norm(mapped(one, self.corners) - mapped(other, self.corners), axis=1).max()
         return float(apart) if np.isfinite(apart) else math.inf
 
+    def linear(self, matrix: Matrix) -> Matrix:
+        """The 2x2 derivative at the centre."""
+        inner = self.about_centres(matrix)
+        return np.asarray(inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2]))
+
     def size(self, matrix: Matrix) -> float:
         """Pixels of moving for a pixel of fixed, at the centre."""
-        inner = self.about_centres(matrix)
-        linear = inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2])
-        return math.sqrt(abs(float(np.linalg.det(linear))))
+        return math.sqrt(abs(float(np.linalg.det(self.linear(matrix)))))
+
+    def angle(self, matrix: Matrix) -> float:
+        """The rotation at the centre, in radians."""
+        linear = self.linear(matrix)
+        return math.atan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
+
+    def denominators(self, matrix: Matrix) -> Vector:
+        """How far away the four corners are, where the centre is at 1."""
+        return np.asarray(1 + (self.corners - self.fixed_centre) @ self.about_centres(matrix)[2, :2])
 
     def same(self, one: Matrix, other: Matrix, share: float) -> bool:
         """Whether two matrices take the corners to places that differ by less than this share of the fixed image."""
@@ -69,13 +81,10 @@ class Frame:
         if model == "projective":
             shape = np.concatenate([(inner[:2, :2] - np.eye(2)).ravel(), inner[2, :2] * self.radius])
         else:
-            linear = inner[:2, :2] - np.outer(shift, inner[2, :2])
             if model == "affine":
-                shape = (linear - np.eye(2)).ravel()
+                shape = (self.linear(matrix) - np.eye(2)).ravel()
             else:
-                angle = math.atan2(linear[1, 0] - linear[0, 1], linear[0, 0] + linear[1, 1])
-                log_scale = math.log(max(abs(float(np.linalg.det(linear))), 1e-12)) / 2
-                shape = np.array([angle, log_scale])[: LADDER.index(model)]
+                shape = np.array([self.angle(matrix), math.log(max(self.size(matrix), 1e-6))])[: LADDER.index(model)]
         return np.concatenate([shift, shape * self.radius])
 
     def nearest(self, model: str, matrix: Matrix) -> Matrix:

@@ -10,10 +10,10 @@ from . import metrics
 from ._background import static_frame
 from ._check import Array, as_array, thread_count
 from ._climb import Level, climb
-from ._frame import Frame
+from ._frame import LADDER, Frame
 from ._search import Found, Search
 from .errors import ImgtoolError
-from .transforms import MODELS, MatrixTransform, warp
+from .transforms import MatrixTransform, warp
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 BINS = 64
@@ -26,7 +26,7 @@ _SAME_PLACE = 0.1
 _EVEN_RATIO, _STEEPNESS = 1.2, 8
 _ELSEWHERE = 0.1
 
-REGISTERED_MODELS = ("auto", *MODELS)
+REGISTERED_MODELS = ("auto", *LADDER)
 SEARCHES = ("auto", "none", "shift", "rotation", "full")
 BACKGROUNDS = ("auto", "none")
 
@@ -149,8 +149,9 @@ def register(
     top = climb(*units, model, bins, frame, start, rung, edges, found is not None, threads)
     matrix = top.matrix
     judge = Level(*units, 1, bins, frame, False, threads)
-    nmi_before, nmi_after = judge.nmi(centred), judge.nmi(matrix)
-    if nmi_before == 1:
+    nmi_before, common = judge.evaluate(centred)
+    nmi_after, _ = judge.evaluate(matrix)
+    if not common:
         raise ImgtoolError(
             "fixed and moving have no pixel in common when their centres coincide; check masks and missing pixels"
         )
