@@ -12,7 +12,8 @@ Mask = npt.NDArray[np.bool_]
 _SIDE = 256
 # What is flat: within this share of the image's range of the commonest value on its border.
 _FLAT = 0.03
-_LEAST_BORDER, _LEAST_AREA = 0.1, 0.02
+_LEAST_BORDER, _LEAST_AREA, _LARGEST_AREA = 0.1, 0.02, 0.9
+_LEAST_SIDE = 32
 # The share of each background's outline that must lie on the other's, within a pixel of the reduced images.
 _LEAST_COINCIDENCE = 0.3
 
@@ -23,21 +24,18 @@ def static_frame(fixed: Plane, moving: Plane) -> Mask | None:
     Such an outline says that the images coincide as they are, whatever the motion inside; so it must not count. Where
     the coincidence is no artefact, what lies inside says the same, and nothing is lost.
     """
-    if fixed.shape != moving.shape:
+    if fixed.shape != moving.shape or min(fixed.shape) < _LEAST_SIDE:
         return None
     factor = -(-max(fixed.shape) // _SIDE)
-    shape = tuple(max(4, size // factor) for size in fixed.shape)
-    backgrounds = [_background(plane, shape) for plane in (fixed, moving)]
-    if any(background is None for background in backgrounds):
+    shape = max(4, fixed.shape[0] // factor), max(4, fixed.shape[1] // factor)
+    one, other = (_background(plane, shape) for plane in (fixed, moving))
+    if one is None or other is None:
         return None
-    one, other = backgrounds
-    outlines = [_outline(background) for background in (one, other)]
-    meeting = min(
-        np.count_nonzero(a & _grown(b)) / max(np.count_nonzero(a), 1) for a, b in (outlines, reversed(outlines))
-    )
-    if meeting < _LEAST_COINCIDENCE:
+    coincidence = min(_share_on(_outline(one), _outline(other)), _share_on(_outline(other), _outline(one)))
+    if coincidence < _LEAST_COINCIDENCE:
         return None
-    return _enlarged(_grown(one & other), fixed.shape)
+    static = _grown(one & other)
+    return _enlarged(static, fixed.shape) if static.mean() <= _LARGEST_AREA else None
 
 
 def _background(plane: Plane, shape: tuple[int, int]) -> Mask | None:
@@ -64,6 +62,11 @@ def _background(plane: Plane, shape: tuple[int, int]) -> Mask | None:
 def _outline(background: Mask) -> Mask:
     """Pixels of the background beside others."""
     return background & _grown(~background)
+
+
+def _share_on(outline: Mask, other: Mask) -> float:
+    """The share of one outline that lies on the other, within a pixel."""
+    return int(np.count_nonzero(outline & _grown(other))) / max(int(np.count_nonzero(outline)), 1)
 
 
 def _grown(mask: Mask) -> Mask:

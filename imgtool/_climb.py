@@ -17,7 +17,7 @@ Vector = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
-COARSE_BINS = 24
+_COARSE_BINS = 24
 # The coarsest level is the last one on which the smaller image's longer side has at least this many pixels ...
 _COARSEST_SIDE = 32
 # ... and the shorter side of either image this many. After a search the climb begins where it ended.
@@ -31,16 +31,16 @@ _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1.0, 4.0, 0.01
 _LAST_STEP_FULL_SIZE = 0.002
 # How much the logarithm of the edges' agreement counts beside that of NMI - 1: on all levels but the finest, and there.
 _EDGES, _EDGES_AT_LAST = 1.0, 0.2
-# What the next model must add to the objective, a logarithm, to be chosen.
-_GAIN = 0.003
+# What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
+_GAIN, _WORTH_GAIN = 0.003, 1.0
 
 
 def _beside(size: int) -> npt.NDArray[np.float32]:
     """Offsets (x, y) within half a pixel for a tile of pixels: the R2 sequence of M. Roberts, evenly spread.
 
-    At the pixels' centres moving would be smoothed by the interpolation wherever it is not shifted by whole pixels, and
-    fixed would not: noise then makes NMI prefer, or shun, such shifts (J. Tsao, IEEE Transactions on Medical Imaging 22,
-    2003).
+    At the pixels' centres moving would be smoothed by the interpolation wherever it is not shifted by whole pixels,
+    and fixed would not: noise then makes NMI prefer, or shun, such shifts (J. Tsao, IEEE Transactions on Medical
+    Imaging 22, 2003).
     """
     number = np.arange(1, size * size + 1)
     ratio = 1.32471795724474602596  # the root of x^3 = x + 1
@@ -62,18 +62,23 @@ class Level:
     """Both images at one size, and the climb on it. Matrices are those of full size."""
 
     def __init__(
-        self, fixed: Plane, moving: Plane, factor: int, bins: int, frame: Frame, beside: bool, threads: int
+        self,
+        planes: tuple[Plane, Plane],
+        factor: int,
+        bins: int,
+        frame: Frame,
+        threads: int,
+        offsets: npt.NDArray[np.float32] | None = _BESIDE,
     ) -> None:
         low, high = metrics.bin_limits(bins)
-        planes = [plane * np.float32(high - low) + np.float32(low) for plane in (fixed, moving)]
-        offsets = _BESIDE if beside else None
-        self._alignment = metrics.Alignment(*planes, bins=bins, threads=threads, offsets=offsets)
+        fixed, moving = (plane * np.float32(high - low) + np.float32(low) for plane in planes)
+        self._alignment = metrics.Alignment(fixed, moving, bins=bins, threads=threads, offsets=offsets)
         self._frame, self._factor = frame, factor
         # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
         offset = (factor - 1) / 2
         self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
         self._to_level = np.linalg.inv(self._to_full)
-        possible = min(np.count_nonzero(~np.isnan(plane)) for plane in (fixed, moving))
+        possible = min(np.count_nonzero(~np.isnan(plane)) for plane in planes)
         self._least_count = _LEAST_OVERLAP * possible
 
     def evaluate(self, matrix: Matrix) -> tuple[float, int]:
@@ -102,11 +107,11 @@ class Level:
             return matrix, -math.inf, 0
 
         def height(parameters: Vector) -> tuple[float, Vector]:
-            value, gradient = self.value_and_gradient(model, parameters)
-            if value <= 1:
+            nmi, gradient = self.value_and_gradient(model, parameters)
+            if nmi <= 1:
                 return -math.inf, gradient
-            value, gradient = math.log(value - 1), gradient / (value - 1)
-            if edges is None or share == 0:
+            value, gradient = math.log(nmi - 1), gradient / (nmi - 1)
+            if edges is None:
                 return value, gradient
             score, by_score = edges(model, parameters)
             if score <= 0:
@@ -125,55 +130,52 @@ class Level:
         return self._frame.matrix(model, best.parameters), best.value, best.iterations
 
 
-def climb(
-    fixed: Plane,
-    moving: Plane,
-    model: str,
-    bins: int,
-    frame: Frame,
-    start: Matrix,
-    rung: str,
-    edges: Edges,
-    searched: bool,
-    threads: int,
-) -> Summit:
-    """The summit near `start`, from the coarsest level to full size.
+class Start(NamedTuple):
+    """Where a climb begins."""
 
-    `model` may be "auto": then the climb begins with the model `rung`, and on each level the next model is taken if it
-    gains enough.
+    matrix: Matrix
+    model: str  # the simplest that "auto" may end with
+    searched: bool  # whether it is a search's answer, or a guess, for which the climb begins on smaller images
+
+
+def climb(
+    planes: tuple[Plane, Plane], start: Start, model: str, bins: int, frame: Frame, edges: Edges, threads: int
+) -> Summit:
+    """The summit near the start, from the coarsest level to full size.
+
+    `model` may be "auto": then, on each level, the next model is taken if it gains enough.
     """
-    matrix, steps = start, 0
-    pyramid = _pyramid(fixed, moving, _SEARCHED_SIDE if searched else _COARSEST_SIDE)
+    matrix, rung, steps = start.matrix, start.model, 0
+    pyramid = _pyramid(planes, _SEARCHED_SIDE if start.searched else _COARSEST_SIDE)
     for exponent in reversed(range(len(pyramid))):
-        level_bins = min(bins, COARSE_BINS) if exponent else bins
-        level = Level(*pyramid[exponent], 2**exponent, level_bins, frame, True, threads)
+        level = Level(pyramid[exponent], 2**exponent, min(bins, _COARSE_BINS) if exponent else bins, frame, threads)
+        view = edges.view(matrix) if max(pyramid[exponent][0].shape) >= _SEARCHED_SIDE else None
         share = _EDGES if exponent else _EDGES_AT_LAST
-        beside = edges.view(matrix) if max(pyramid[exponent][0].shape) >= _SEARCHED_SIDE else None
         rungs = [rung]
         if model != "auto":
             # Without a search the coarsest level is climbed model after model.
-            first = exponent == len(pyramid) - 1 and not searched
+            first = exponent == len(pyramid) - 1 and not start.searched
             rungs = list(LADDER[: LADDER.index(model) + 1]) if first else [model]
         for rung in rungs:
-            matrix, height, taken = level.climb(rung, matrix, beside, share)
+            matrix, height, taken = level.climb(rung, matrix, view, share)
             steps += taken
         while model == "auto" and rung != LADDER[-1]:
-            after = LADDER[LADDER.index(rung) + 1]
-            wider, higher, taken = level.climb(after, matrix, beside, share)
+            wider = LADDER[LADDER.index(rung) + 1]
+            there, higher, taken = level.climb(wider, matrix, view, share)
             steps += taken
-            if higher < height + _GAIN or edges.worth(wider) < edges.worth(matrix):
+            if higher < height + _GAIN or edges.worth(there) < edges.worth(matrix) + _WORTH_GAIN:
                 break
-            rung, matrix, height = after, wider, higher
+            rung, matrix, height = wider, there, higher
     return Summit(matrix, rung, steps)
 
 
-def _pyramid(fixed: Plane, moving: Plane, coarsest_side: int) -> list[tuple[Plane, Plane]]:
+def _pyramid(planes: tuple[Plane, Plane], coarsest_side: int) -> list[tuple[Plane, Plane]]:
     """Both images at full size, half size and so on."""
-    levels = [(fixed, moving)]
+    levels = [planes]
     while (
-        min(max(fixed.shape), max(moving.shape)) >= 2 * coarsest_side
-        and min(*fixed.shape, *moving.shape) >= 2 * _COARSEST_SHORT_SIDE
+        min(max(plane.shape) for plane in planes) >= 2 * coarsest_side
+        and min(min(plane.shape) for plane in planes) >= 2 * _COARSEST_SHORT_SIDE
     ):
-        fixed, moving = halved(fixed), halved(moving)
-        levels.append((fixed, moving))
+        planes = halved(planes[0]), halved(planes[1])
+        levels.append(planes)
     return levels

@@ -25,8 +25,8 @@ _LEAST_ORIENTATION = 0.05
 class Field:
     """The gradient of an image at one resolution, 0 beside edges of what exists, and the share of each pixel that does.
 
-    `noise` is the squared gradient at which orientation begins to count; `to_full` maps its pixels (x, y, 1) to those of
-    the image.
+    `noise` is the squared gradient at which orientation begins to count; `to_full` maps its pixels (x, y, 1) to those
+    of the image.
     """
 
     pixels: npt.NDArray[np.float32]  # (height, width, 4): the gradient's x and y, the share that exists, 0
@@ -61,12 +61,12 @@ class Field:
     def orientation(self) -> tuple[Plane, Plane]:
         """Twice the gradient's angle, as the real and imaginary part of a number of magnitude below 1."""
         gx, gy = self.pixels[..., 0], self.pixels[..., 1]
-        norm = 1 / (gx**2 + gy**2 + np.float32(self.noise))
-        return (gx**2 - gy**2) * norm, 2 * gx * gy * norm
+        norm = np.float32(1) / (gx**2 + gy**2 + np.float32(self.noise))
+        return np.asarray((gx**2 - gy**2) * norm), np.asarray(2 * gx * gy * norm)
 
     @cached_property
     def samples(self) -> npt.NDArray[np.float32]:
-        """x, y and both parts of the orientation, of the pixels that have one; filled up with zeros to a multiple of 16."""
+        """x, y and both parts of the orientation of the pixels that have one; zeros up to a multiple of 16."""
         real, imaginary = self.orientation
         y, x = np.nonzero(real**2 + imaginary**2 > _LEAST_ORIENTATION**2)
         out = np.zeros((4, -(-x.size // 16) * 16), np.float32)
@@ -83,7 +83,7 @@ def resized(plane: Plane, shape: tuple[int, int]) -> tuple[Plane, Plane]:
 
 def _gradient(image: Plane) -> tuple[Plane, Plane]:
     radius = math.ceil(4 * _SIGMA)
-    place = np.arange(-radius, radius + 1)
+    place = np.arange(-radius, radius + 1, dtype=np.float64)
     smooth = np.exp(-(place**2) / (2 * _SIGMA**2))
     smooth /= smooth.sum()
     slope = place * smooth

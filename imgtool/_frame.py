@@ -34,7 +34,8 @@ class Frame:
     def corners(self) -> Matrix:
         """The centres of the fixed image's corner pixels, (4, 2) x, y."""
         width, height = self.fixed_centre
-        return self.fixed_centre + np.array([[-width, -height], [width, -height], [-width, height], [width, height]])
+        signs = np.array([[-1.0, -1], [1, -1], [-1, 1], [1, 1]])
+        return np.asarray(self.fixed_centre + signs * (width, height))
 
     def distance(self, one: Matrix, other: Matrix) -> float:
         """How far apart two matrices take the corners of the fixed image, at most, in pixels."""

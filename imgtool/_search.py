@@ -25,7 +25,7 @@ View = Callable[[str, Vector], tuple[float, Vector]]
 
 # The longer side of the fixed image, in pixels, on which everything is tried, and on which what is left is compared.
 _COARSE, _FINE = 64, 128
-_ROTATIONS = 36
+_ANGLES = [2 * math.pi * i / 36 for i in range(36)]
 # Over a natural scale; refinement bridges what lies between.
 _SCALES = (2**-0.5, 2**-0.25, 1.0, 2**0.25, 2**0.5)
 # Images whose sizes differ by no more than this factor are taken to have pixels of one size.
@@ -34,11 +34,9 @@ _ONE_SIZE = 1.15
 _LEAST_OVERLAP, _LEAST_SEEN = 0.35, 0.3
 _PEAKS = 3  # for each rotation
 _SCAN_SLAB = 6  # rotations; even, since they are transformed in pairs
-# How many candidates enter each round of refinement on the coarse level, and how many are left; its iterations.
-_STARTS, _ITERATIONS = (32, 12, 6), (5, 15)
 # On the fine level all shifts are tried again around the finalists, which coarse edges may have led beside the place.
 _NEARBY_ANGLES, _NEARBY_SCALES, _NEARBY_STARTS = (-4.0, 0.0, 4.0), (0.93, 1.0, 1.07), 12
-_NEARBY_ITERATIONS, _FINE_ITERATIONS = 8, 20
+_NEARBY_ITERATIONS = 8
 # Candidates whose corners are this near, as a share of the image's size, are one.
 _SAME_START, _SAME, SAME_PLACE = 0.06, 0.03, 0.06
 # Images of one kind of thing mostly show it at one size. The score that a change of size must make up for, in standard
@@ -48,6 +46,15 @@ _DOUBT, _DOUBTFUL_CHANGE = 10.0, 1.2
 _AS_GOOD = 1.0
 # How many times the runner-up's score makes a result clear.
 _CLEAR = 2.0
+
+
+class _Effort(NamedTuple):
+    starts: tuple[int, ...]  # candidates that enter each round of refinement on the coarse level, and that are left
+    iterations: tuple[int, ...]  # of each round
+    fine_iterations: int
+
+
+_THOROUGH, _GLANCE = _Effort((32, 12, 6), (5, 15), 20), _Effort((12, 3), (8,), 10)
 
 
 class Candidate(NamedTuple):
@@ -82,7 +89,7 @@ class Edges:
         self.scales = tuple(natural * scale for natural in self.natural_scales for scale in _SCALES)
 
     def moving(self, scale: float) -> Field:
-        """The moving field whose pixels are as large as those of fixed if moving has `scale` pixels for one of fixed."""
+        """The moving field whose pixels are as large as those of fixed where one of those is `scale` of moving."""
         if scale not in self._moving:
             shape = _reduced(self._moving_plane.shape, min(1.0, self._shrink / scale))
             self._moving[scale] = Field.of(self._moving_plane, shape)
@@ -117,7 +124,7 @@ class Edges:
         return self.view(matrix)("projective", self._frame.parameters("projective", matrix))[0]
 
     def doubt(self, matrix: Matrix) -> float:
-        """What a score must exceed that of a rigid motion by, to make up for the sizes and angles that `matrix` changes."""
+        """What a score must exceed that of a rigid motion by, for what `matrix` does to sizes and angles."""
         large, small = np.maximum(np.linalg.svd(self._frame.linear(matrix), compute_uv=False), 1e-9)
         depth = np.maximum(self._frame.denominators(matrix), 1e-9)
         scale = min(abs(math.log(large * small) / 2 - math.log(natural)) for natural in self.natural_scales)
@@ -186,18 +193,18 @@ def _reduced(shape: tuple[int, ...], factor: float) -> tuple[int, int]:
 
 
 class Search:
-    """The search for the place of `moving` in `fixed`, planes of intensities in [0, 1], NaN where pixels are missing."""
+    """The search for the place of `moving` in `fixed`: intensities in [0, 1], NaN where pixels are missing."""
 
-    def __init__(self, fixed: Plane, moving: Plane, frame: Frame, threads: int) -> None:
+    def __init__(self, planes: tuple[Plane, Plane], frame: Frame, threads: int) -> None:
         self._frame, self._threads = frame, threads
-        self._coarse, self.fine = (Edges(fixed, moving, side, frame) for side in (_COARSE, _FINE))
+        self._coarse, self.fine = (Edges(*planes, side, frame) for side in (_COARSE, _FINE))
 
     def run(self, kind: str) -> Found | None:
         """The best candidate; None if there are no edges to compare.
 
-        `kind` is "shift", "rotation", "full" (scales, too) or "auto": rotation, and full where that has no clear winner.
+        `kind` is "shift", "rotation", "full" (with scales) or "auto": rotation, and full without a clear winner.
         """
-        angles = (np.arange(1 if kind == "shift" else _ROTATIONS) * (2 * math.pi / _ROTATIONS)).tolist()
+        angles = [0.0] if kind == "shift" else _ANGLES
         finalists: list[Candidate] = []
         if kind != "full":
             finalists = self._finalists(angles, (1.0,), ("rigid",), [])
@@ -207,22 +214,31 @@ class Search:
             finalists = self._finalists(angles, self.fine.scales, ("similarity", "affine"), finalists)
         return Found(self._simplest(finalists[0]), finalists[1:], "full") if finalists else None
 
+    def rivals(self) -> list[Candidate]:
+        """The best candidates among rigid motions, at a glance: what a result found in another way must outdo."""
+        return self._finalists(_ANGLES, (1.0,), ("rigid",), [], _GLANCE)
+
     def _finalists(
-        self, angles: list[float], scales: Sequence[float], models: Sequence[str], known: list[Candidate]
+        self,
+        angles: list[float],
+        scales: Sequence[float],
+        models: Sequence[str],
+        known: list[Candidate],
+        effort: _Effort = _THOROUGH,
     ) -> list[Candidate]:
         """The best candidates, `known` among them, after refinement on the fine level, the best first."""
         coarse, fine = self._coarse, self.fine
         candidates = coarse.scan([(scale, angles) for scale in scales], self._threads)
-        candidates = self._distinct(candidates, _SAME_START, _STARTS[0])
-        for count, iterations in zip(_STARTS[1:], _ITERATIONS, strict=True):
+        candidates = self._distinct(candidates, _SAME_START, effort.starts[0])
+        for count, iterations in zip(effort.starts[1:], effort.iterations, strict=True):
             candidates = self._distinct(_refined(coarse, candidates, models, iterations), _SAME, count)
         if len(scales) > 1:
             candidates += self._nearby(candidates)
         candidates = [
             candidate._replace(worth=candidate.score - fine.doubt(candidate.matrix))
-            for candidate in _refined(fine, candidates, models, _FINE_ITERATIONS)
+            for candidate in _refined(fine, candidates, models, effort.fine_iterations)
         ]
-        return self._distinct(candidates + known, SAME_PLACE, _STARTS[-1])
+        return self._distinct(candidates + known, SAME_PLACE, effort.starts[-1])
 
     def _nearby(self, candidates: list[Candidate]) -> list[Candidate]:
         """What all shifts on the fine level find for sizes and angles near those of the candidates."""
@@ -232,12 +248,13 @@ class Search:
             angles = [angle + math.radians(degrees) for degrees in _NEARBY_ANGLES]
             views += [(size * scale, angles) for scale in _NEARBY_SCALES]
         found = self._distinct(self.fine.scan(views, self._threads), _SAME, _NEARBY_STARTS)
-        return self._distinct(_refined(self.fine, found, ("similarity",), _NEARBY_ITERATIONS), _SAME, _STARTS[-1])
+        refined = _refined(self.fine, found, ("similarity",), _NEARBY_ITERATIONS)
+        return self._distinct(refined, _SAME, _THOROUGH.starts[-1])
 
     def _simplest(self, best: Candidate) -> Candidate:
         """The candidate of the simplest model at this place that is worth about as much."""
         for model in LADDER[1 : LADDER.index(best.model)]:
-            simple = self.fine.refined(model, best.matrix, _FINE_ITERATIONS)
+            simple = self.fine.refined(model, best.matrix, _THOROUGH.fine_iterations)
             near = self._frame.same(simple.matrix, best.matrix, SAME_PLACE)
             if near and self.fine.worth(simple.matrix) > best.worth - _AS_GOOD:
                 return simple

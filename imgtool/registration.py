@@ -2,6 +2,7 @@
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -9,9 +10,9 @@ import numpy.typing as npt
 from . import metrics
 from ._background import static_frame
 from ._check import Array, as_array, thread_count
-from ._climb import Level, climb
+from ._climb import Level, Start, Summit, climb
 from ._frame import LADDER, Frame
-from ._search import Found, Search
+from ._search import Candidate, Search
 from .errors import ImgtoolError
 from .transforms import MatrixTransform, warp
 
@@ -23,7 +24,7 @@ _LEAST_SIDE = 4
 _SAME_PLACE = 0.1
 # How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
 # the odds rise: see docs/accuracy.md, "Confidence".
-_EVEN_RATIO, _STEEPNESS = 1.2, 8
+_EVEN_RATIO, _STEEPNESS = 1.35, 8
 _ELSEWHERE = 0.1
 
 REGISTERED_MODELS = ("auto", *LADDER)
@@ -73,23 +74,26 @@ def register(
     channel_axis: int | None = None,
     threads: int | None = None,
 ) -> Registration:
-    """Find the transform that makes `moving` fit `fixed`, by the exact gradient of normalised mutual information.
+    """Find the transform that makes `moving` fit `fixed`.
 
-    Both images become gray bin coordinates; the search climbs their pyramid from coarse to fine, on the coarsest level
-    from translation over rigid and similarity up to `model`. It begins with the image centres on each other and is made
-    for shifts up to a tenth of the width, rotations up to 15 degrees and scales up to 10 %; what is further away is
-    found by luck. The result is the same to the last bit for any number of threads.
+    The search tries all shifts, rotations and scales on small images, by the orientation of edges; the climb refines
+    what it found by the exact gradient of normalised mutual information and by the edges, from coarse to fine. The
+    result is the same to the last bit for any number of threads.
 
     Parameters
     ----------
     fixed, moving : array_like of real numbers, (height, width) or (height, width, channels)
         Their sizes and dtypes may differ. NaN and infinite pixels do not count.
-    model : {"auto", "translation", "rigid", "similarity", "affine"}
-        What the transform may do; "auto" chooses by evidence.
+    model : {"auto", "translation", "rigid", "similarity", "affine", "projective"}
+        What the transform may do. "auto" begins with rigid and goes on as far as the evidence asks for; the result's
+        `transform.model` tells how far.
     search : {"auto", "none", "shift", "rotation", "full"}
-        How far to look for a start before the climb.
+        What is tried before the climb: all shifts; at all angles; and with scales from 0.6 to 1.7 in addition. "auto"
+        tries angles, and scales where no angle stands out. With "none" the climb begins with the centres on each other:
+        for shifts up to a tenth of the width, rotations up to 15 degrees and scales up to 10 %.
     background : {"auto", "none"}
-        Whether a frame that does not move with the content is looked for and set aside.
+        With "auto", a flat background whose outline lies at one place in both images is taken for a frame that did not
+        move with what it shows, and does not count.
     initial : MatrixTransform, optional
         Where the climb begins, instead of a search.
     bins : int, 4 to 256
@@ -110,7 +114,8 @@ def register(
     Raises
     ------
     ImgtoolError
-        If an image is constant, smaller than 4x4 pixels, or without a pixel that counts.
+        If an image is constant, smaller than 4x4 pixels, or without a pixel that counts, or if `initial` was made for
+        images of other sizes.
 
     Examples
     --------
@@ -130,55 +135,86 @@ def register(
     ):
         if value not in known:
             raise ImgtoolError(f"{name} {value!r} is unknown; use {', '.join(known)}")
-    units = [
-        _unit_plane(image, name, mask, channel_axis, threads)
-        for image, name, mask in ((fixed, "fixed", fixed_mask), (moving, "moving", moving_mask))
-    ]
-    frame = Frame.of(units[0].shape, units[1].shape)
-    centred = frame.matrix("translation", np.zeros(2))
-    static = static_frame(*units) if background == "auto" else None
+    if initial is not None and search not in ("auto", "none"):
+        raise ImgtoolError(f"search {search!r} would not use initial; leave one of the two out")
+    planes = (
+        _unit_plane(fixed, "fixed", fixed_mask, channel_axis, threads),
+        _unit_plane(moving, "moving", moving_mask, channel_axis, threads),
+    )
+    if initial is not None:
+        _check_initial(initial, planes)
+    static = static_frame(*planes) if background == "auto" else None
     if static is not None:
-        units = [np.where(static, np.float32(np.nan), plane) for plane in units]
-    look = Search(*units, frame, threads)
-    found = None if search == "none" or initial is not None else look.run(search)
-    start = centred if initial is None else initial.matrix
-    rung = "rigid" if initial is None else initial.model
-    if found is not None:
-        start, rung = found.best.matrix, found.best.model
-    edges = look.fine
-    top = climb(*units, model, bins, frame, start, rung, edges, found is not None, threads)
-    matrix = top.matrix
-    judge = Level(*units, 1, bins, frame, False, threads)
-    nmi_before, common = judge.evaluate(centred)
-    nmi_after, _ = judge.evaluate(matrix)
-    if not common:
-        raise ImgtoolError(
-            "fixed and moving have no pixel in common when their centres coincide; check masks and missing pixels"
-        )
-    if nmi_after < nmi_before and frame.distance(matrix, centred) < _SAME_PLACE:
-        matrix, nmi_after = centred, nmi_before
-    confidence = _confidence(edges.score(matrix), found, matrix, frame)
-    model, steps = top.model, top.steps
-    transform = MatrixTransform(matrix, model, units[0].shape, units[1].shape)
+        planes = _without(planes[0], static), _without(planes[1], static)
+    found = _find(planes, model, search, initial, bins, threads)
+    transform = MatrixTransform(found.top.matrix, found.top.model, planes[0].shape, planes[1].shape)
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None
     has_alpha = axis is not None and image.shape[-1] in (2, 4)
     warped = warp(image, transform, channel_axis=axis, has_alpha=has_alpha, threads=threads)
-    everywhere = np.ones(units[1].shape, np.uint8)
+    everywhere = np.ones(planes[1].shape, np.uint8)
     overlap = float(warp(everywhere, transform, interpolation="nearest", threads=threads).mean())
     return Registration(
         transform,
         warped,
-        nmi_before,
-        nmi_after,
-        steps,
+        found.nmi_before,
+        found.nmi_after,
+        found.top.steps,
         time.perf_counter() - began,
         overlap,
-        confidence >= 0.5,
-        confidence,
-        "none" if found is None else found.kind,
+        found.confidence >= 0.5,
+        found.confidence,
+        found.search,
         0.0 if static is None else float(static.mean()),
     )
+
+
+class _Finding(NamedTuple):
+    top: Summit
+    nmi_before: float
+    nmi_after: float
+    confidence: float
+    search: str
+
+
+def _find(
+    planes: tuple[Plane, Plane], model: str, search: str, initial: MatrixTransform | None, bins: int, threads: int
+) -> _Finding:
+    """Search, climb, and judge."""
+    frame = Frame.of(planes[0].shape, planes[1].shape)
+    begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
+    look = Search(planes, frame, threads)
+    found = None if search == "none" or initial is not None else look.run(search)
+    judge = Level(planes, 1, bins, frame, threads, offsets=None)
+    nmi_before, common = judge.evaluate(begin)
+    if found is not None:
+        start = Start(found.best.matrix, found.best.model, searched=True)
+    elif common:
+        start = Start(begin, "rigid" if initial is None else initial.model, searched=False)
+    else:
+        raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
+    top = climb(planes, start, model, bins, frame, look.fine, threads)
+    nmi_after, _ = judge.evaluate(top.matrix)
+    if nmi_after < nmi_before and frame.distance(top.matrix, begin) < _SAME_PLACE:
+        top, nmi_after = top._replace(matrix=begin), nmi_before
+    rivals = look.rivals() if found is None else [found.best, *found.rivals]
+    confidence = _confidence(look.fine.score(top.matrix), rivals, top.matrix, frame)
+    return _Finding(top, nmi_before, nmi_after, confidence, "none" if found is None else found.kind)
+
+
+def _without(plane: Plane, mask: Mask) -> Plane:
+    return np.where(mask, np.float32(np.nan), plane)
+
+
+def _check_initial(initial: MatrixTransform, planes: tuple[Plane, Plane]) -> None:
+    for name, made_for, plane in zip(
+        ("fixed", "moving"), (initial.fixed_shape, initial.moving_shape), planes, strict=True
+    ):
+        if made_for is not None and tuple(made_for) != plane.shape:
+            height, width = made_for
+            raise ImgtoolError(
+                f"{name} is {plane.shape[1]}x{plane.shape[0]} pixels but initial was made for {width}x{height}"
+            )
 
 
 def _unit_plane(
@@ -219,10 +255,9 @@ def _gray(values: Array, name: str) -> tuple[Array, Mask | None]:
     return values[..., :3] @ np.array(_LUMINANCE, values.dtype), visible
 
 
-def _confidence(score: float, found: Found | None, matrix: Matrix, frame: Frame) -> float:
+def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Frame) -> float:
     """From 0 to 1, by how much the edges agree better here than where they agree best elsewhere."""
-    if found is None or score <= 0:
+    if score <= 0:
         return 0.0
-    elsewhere = [c.score for c in (found.best, *found.rivals) if not frame.same(c.matrix, matrix, _ELSEWHERE)]
-    rival = max(elsewhere, default=0.0)
-    return 1 / (1 + (_EVEN_RATIO * rival / score) ** _STEEPNESS)
+    elsewhere = [rival.score for rival in rivals if not frame.same(rival.matrix, matrix, _ELSEWHERE)]
+    return 1 / (1 + (_EVEN_RATIO * max(elsewhere, default=0.0) / score) ** _STEEPNESS)

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 _Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of one call the same
 _Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+_Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 
 SUPPORTED: list[str]
@@ -103,6 +104,7 @@ def pair_count(plan: Spectrum, height: int, width: int, channels: int) -> int: .
 def tiles_in_pair(
     plan: Spectrum, height: int, width: int, channels: int, pair: int
 ) -> list[tuple[int, int, int, int, int]]: ...
+
 class Alignment:
     joint: Any
     slopes: Any
@@ -180,3 +182,22 @@ def sample_affine(
 def affine_sums(
     slope: _Real, along_x: _Real, along_y: _Real, offsets: _Float64, sums: _Float64, start: int, stop: int
 ) -> None: ...
+
+class Shifts:
+    n: int
+    height: int
+    width: int
+    def __init__(self, real_part: _Float32, imaginary_part: _Float32, weight: _Float32, n: int) -> None: ...
+    def scan(
+        self,
+        pixels: _Float32,
+        noise: float,
+        angles: _Float64,
+        least: float,
+        peaks: _Float64,
+        start: int,
+        stop: int,
+    ) -> None: ...
+
+def area_means(image: _Float32, means: _Float32, weights: _Float32) -> None: ...
+def orientation_sums(samples: _Float32, pixels: _Float32, noise: float, matrix: _Float64, sums: _Float64) -> None: ...

@@ -223,9 +223,7 @@ class Workspace:
 
     def _range(self, image: Array, name: str, limits: Any) -> Range:
         if limits is None:
-            return intensity_range(
-                image, name, mask=self._mask, percentiles=self._percentiles, threads=self._threads
-            )
+            return intensity_range(image, name, mask=self._mask, percentiles=self._percentiles, threads=self._threads)
         low, high = (float(limit) for limit in limits)
         if not (np.isfinite([low, high]).all() and high - low > 1e-300):
             raise ImgtoolError(f"limits of {name} must be two rising numbers, not {limits!r}")
