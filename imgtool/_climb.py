@@ -29,8 +29,9 @@ _ITERATIONS = 60
 # Steps, in pixels of the level: where the climb begins, the longest it may make, and where it ends.
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1.0, 4.0, 0.01
 _LAST_STEP_FULL_SIZE = 0.002
-# How much the logarithm of the edges' agreement counts beside that of NMI - 1: on all levels but the finest, and there.
-_EDGES, _EDGES_AT_LAST = 1.0, 0.2
+# How much the logarithm of the edges' agreement counts beside that of NMI - 1: on all levels but the finest, and there,
+# where NMI is the more exact of the two unless it is faint, over NMI - 1.
+_EDGES, _EDGES_AT_LAST = 1.0, 0.004
 # What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
 _GAIN, _WORTH_GAIN = 0.003, 1.0
 
@@ -79,7 +80,7 @@ class Level:
         self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
         self._to_level = np.linalg.inv(self._to_full)
         possible = min(np.count_nonzero(~np.isnan(plane)) for plane in planes)
-        self._least_count = _LEAST_OVERLAP * possible
+        self._least_count = float(_LEAST_OVERLAP * possible)
 
     def evaluate(self, matrix: Matrix) -> tuple[float, int]:
         """NMI at `matrix`, and how many pixels overlap; (0, 0) if none does."""
@@ -110,13 +111,13 @@ class Level:
             nmi, gradient = self.value_and_gradient(model, parameters)
             if nmi <= 1:
                 return -math.inf, gradient
-            value, gradient = math.log(nmi - 1), gradient / (nmi - 1)
+            gradient = gradient / (nmi - 1)
             if edges is None:
-                return value, gradient
+                return math.log(nmi - 1), gradient
             score, by_score = edges(model, parameters)
             if score <= 0:
                 return -math.inf, gradient
-            return value + share * math.log(score), gradient + share / score * by_score
+            return math.log(nmi - 1) + share * math.log(score), gradient + share / score * by_score
 
         last_step = _LAST_STEP_FULL_SIZE if self._factor == 1 else _LAST_STEP
         best = maximise(
@@ -150,7 +151,7 @@ def climb(
     for exponent in reversed(range(len(pyramid))):
         level = Level(pyramid[exponent], 2**exponent, min(bins, _COARSE_BINS) if exponent else bins, frame, threads)
         view = edges.view(matrix) if max(pyramid[exponent][0].shape) >= _SEARCHED_SIDE else None
-        share = _EDGES if exponent else _EDGES_AT_LAST
+        share = _EDGES if exponent else min(_EDGES, _EDGES_AT_LAST / max(level.evaluate(matrix)[0] - 1, 1e-9))
         rungs = [rung]
         if model != "auto":
             # Without a search the coarsest level is climbed model after model.
