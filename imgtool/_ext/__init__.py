@@ -46,6 +46,7 @@ KERNELS = {
         "sample_slopes",
         "score",
     ),
+    "orientation": ("Shifts", "area_means", "orientation_sums"),
     "pairs": ("Pairs", "pairs_supported"),
     "spline": (
         "bending_product",

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 _Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of one call the same
 _Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+_Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 _Indices: TypeAlias = npt.NDArray[np.int32]
 
@@ -237,3 +238,22 @@ def sample_displaced(
     along_y: _Real,
 ) -> None: ...
 def weigh_slopes(weights: npt.NDArray[np.int8], value: _Real, along_x: _Real, along_y: _Real) -> float: ...
+
+class Shifts:
+    n: int
+    height: int
+    width: int
+    def __init__(self, real_part: _Float32, imaginary_part: _Float32, weight: _Float32, n: int) -> None: ...
+    def scan(
+        self,
+        pixels: _Float32,
+        noise: float,
+        angles: _Float64,
+        least: float,
+        peaks: _Float64,
+        start: int,
+        stop: int,
+    ) -> None: ...
+
+def area_means(image: _Float32, means: _Float32, weights: _Float32) -> None: ...
+def orientation_sums(samples: _Float32, pixels: _Float32, noise: float, matrix: _Float64, sums: _Float64) -> None: ...

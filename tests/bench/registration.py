@@ -72,7 +72,7 @@ def main():
         verdict = ("pass" if error <= mark else "**miss**") + (" (trap)" if truth.get("nmi_trap") else "")
         print(
             f"| {folder.name} | {start:.2f} | {error:.3f} | {mark:g} | {result.nmi_before:.4f} "
-            f"| {result.nmi_after:.4f} | {result.seconds:.3f} | {verdict} |",
+            f"| {result.nmi_after:.4f} | {result.seconds:.3f} | {verdict} | {result.transform.model} {result.confidence:.2f}",
             flush=True,
         )
     plain = [passed for passed, trap, _ in rows if not trap]
