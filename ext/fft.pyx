@@ -10,7 +10,7 @@ from libc.stdlib cimport free
 
 from fourier cimport (
     REGIONS, VECTOR_BYTES, Region, allocate, double_vector, fill_twiddles, filter_tile, float_vector, forward, real,
-    strip_stride, transform_rows, vector)
+    strip_stride, sum_of, transform_rows, vector)
 from pixels cimport Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source, smaller
 
 
