@@ -238,7 +238,8 @@ cdef Py_ssize_t box_of_whole(const Source *source, const Task *task, int outside
     cdef Py_ssize_t before = larger(task.left, 0)
     cdef Py_ssize_t beyond = larger(task.pitch + task.width - 1 - task.left - source.width, 0), outer = before + beyond
     cdef Py_ssize_t reach = (before + source.width + beyond) * channels
-    cdef Py_ssize_t line_bytes = (reach + count * at_once + task.width * channels + 2 * at_once) * sizeof(word)
+    cdef Py_ssize_t line_values = reach + count * at_once + task.width * channels + 2 * at_once
+    cdef Py_ssize_t line_bytes = (line_values * <Py_ssize_t>sizeof(word) + 63) // 64 * 64
     cdef char *memory = <char *>calloc(3 * line_bytes + row_values * sizeof(double) + outer * sizeof(Py_ssize_t), 1)
     cdef word *line = <word *>memory
     cdef word *sums = line + before * channels
