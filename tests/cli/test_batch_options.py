@@ -140,6 +140,18 @@ def test_a_batch_is_resumed_by_skipping_what_is_there(call, picture, files):
     assert files() == ["a.png", "b.png", "c.png", "out/a.png", "out/b.png", "out/c.png"]
 
 
+def test_what_a_killed_program_left_is_taken_away_by_the_next(call, picture, files, tmp_path):
+    picture("a.png")
+    left = tmp_path / "out" / ".imgtool-0123456789abcdef.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    assert call(*box("a.png", "-O", "out", "-n")).exit_code == 0
+    assert left.exists()
+    assert call(*box("a.png", "-O", "out")).exit_code == 0
+    assert files() == ["a.png", "out/a.png"]
+
+
 # One bad image among good ones
 
 
