@@ -388,6 +388,19 @@ def test_a_name_with_a_leading_dash_comes_after_two_dashes(call, picture, files)
     assert files() == ["-k.png", "b.png"]
 
 
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "y/" * 3000 + "a.png", "a.png/b.png", "a.zip/b.png", "loop.png"])
+@pytest.mark.parametrize("options", [[], ["-r"], ["--template", "{stem}-{index}{ext}"]], ids=str)
+def test_a_name_that_cannot_be_looked_at_fails_alone(call, picture, tmp_path, name, options):
+    picture("a.png")
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    result = call(*box("a.png", name, "-O", "out", *options))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {name}: ")
+    assert result.stderr.endswith("1 of 2 images done, 1 failed\n")
+    assert result.stderr.count("\n") == 2
+
+
 @pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes UTF-8 names alone")
 def test_names_may_hold_anything_a_file_name_can(finish, picture, tmp_path):
     picture("a.png")
