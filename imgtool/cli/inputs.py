@@ -38,7 +38,7 @@ def gather(
     failed: list[tuple[str, ImgtoolError]] = []
     excluded = {os.path.realpath(folder) for folder in leave_out}
     for name in given:
-        if name == "-" or not Path(name).is_dir():
+        if name == "-" or not os.path.isdir(name):  # noqa: PTH112  Path.is_dir raises for names that are too long
             found.append(name)
         elif not recursive:
             failed.append((name, ImgtoolError(f"{name}: a directory, not a file; --recursive takes the images in it")))
@@ -112,4 +112,7 @@ def _images_below(folder: str, excluded: set[str], failed: list[tuple[str, Imgto
 
 def _is_image(entry: os.DirEntry[str]) -> bool:
     # A link that leads nowhere is kept: it fails as an input, and is told of.
-    return Path(entry.path).is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    try:
+        return entry.is_file() or (entry.is_symlink() and not Path(entry.path).exists())
+    except OSError:
+        return True

@@ -126,7 +126,7 @@ def make_plan(
                 continue
             fits(item)
             for output in _files(item):
-                _check_free(output, batch)
+                check_free(output, batch)
             plan.ready.append(item)
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))
@@ -203,7 +203,8 @@ def _is_done(item: Item, exists: str, others: Sequence[str]) -> bool:
     return newest_input <= min(output.stat().st_mtime_ns for output in item.outputs.values())
 
 
-def _check_free(output: Path, batch: Batch) -> None:
+def check_free(output: Path, batch: Batch) -> None:
+    """Refuse an output that exists, or is a folder, unless it may be replaced."""
     try:
         output.stat()
     except (FileNotFoundError, NotADirectoryError):

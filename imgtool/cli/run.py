@@ -10,7 +10,7 @@ import click
 
 from .. import batch as batches
 from .options import Batch
-from .plan import Item, Plan
+from .plan import Item, Plan, check_free
 from .report import INTERRUPTED, Report
 from .report import Done as Done
 
@@ -137,6 +137,7 @@ def _profiled(batch: Batch) -> Iterator[None]:
 
     from .. import io
 
+    check_free(batch.profile_out, batch)
     profile = Profile()
     profile.enable()
     try:

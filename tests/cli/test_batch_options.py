@@ -2,14 +2,19 @@
 
 import json
 import os
+import pstats
+import re
 import subprocess
 import sys
+import threading
+import weakref
 from pathlib import Path
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from imgtool import io
 from imgtool.cli.plan import below
 from imgtool.cli.run import share_processors
 
@@ -133,6 +138,18 @@ def test_a_batch_is_resumed_by_skipping_what_is_there(call, picture, files):
     result = call(*box("a.png", "b.png", "c.png", "-O", "out", "--exists", "skip"))
     assert (result.exit_code, result.stderr) == (0, "2 of 3 images done, 1 skipped\n")
     assert files() == ["a.png", "b.png", "c.png", "out/a.png", "out/b.png", "out/c.png"]
+
+
+def test_what_a_killed_program_left_is_taken_away_by_the_next(call, picture, files, tmp_path):
+    picture("a.png")
+    left = tmp_path / "out" / ".imgtool-0123456789abcdef.tmp"
+    left.parent.mkdir()
+    left.write_bytes(b"half")
+    os.utime(left, (0, 0))
+    assert call(*box("a.png", "-O", "out", "-n")).exit_code == 0
+    assert left.exists()
+    assert call(*box("a.png", "-O", "out")).exit_code == 0
+    assert files() == ["a.png", "out/a.png"]
 
 
 # One bad image among good ones
@@ -308,6 +325,60 @@ def test_images_above_the_pixel_limit_are_refused(call, picture, files):
     assert files() == ["a.png", "b.png"]
 
 
+@pytest.mark.parametrize("jobs", [1, 2, 3])
+def test_no_more_images_are_alive_than_jobs_and_two(call, picture, monkeypatch, jobs):
+    names = [f"{n}.png" for n in range(12)]
+    for name in names:
+        picture(name)
+    alive, most, lock, read = set(), [0], threading.Lock(), io.read
+
+    def counted(*arguments, **options):
+        image = read(*arguments, **options)
+        with lock:
+            alive.add(key := object())
+            most[0] = max(most[0], len(alive))
+        weakref.finalize(image.data, alive.discard, key)
+        return image
+
+    monkeypatch.setattr(io, "read", counted)
+    assert call(*box(*names, "-O", "out", "-j", jobs, "-q")).exit_code == 0
+    assert 1 <= most[0] <= jobs + 2
+    assert not alive
+
+
+def test_fail_fast_begins_nothing_after_a_failure(call, picture, files):
+    names = [f"{n}.npy" for n in range(20)]
+    for name in names:
+        picture(name, shape=(40, 40), dtype=float)
+    options = ("-O", "out", "--fail-fast", "--border", "constant", "--cval", "nan", "--dtype", "uint8")
+    result = call(*box(*names, *options, "-j", "2"))
+    assert result.exit_code == 1
+    assert 1 <= result.stderr.count("Error: ") <= 3
+    assert re.search(r"0 of 20 images done, \d failed, 1\d not begun", result.stderr)
+    result = call(*box("none.npy", *names, "-O", "out", "--fail-fast"))
+    assert result.stderr == "Error: none.npy: no such file\n0 of 21 images done, 1 failed, 20 not begun\n"
+
+
+def test_profile_says_where_the_time_went(call, picture):
+    picture("a.png")
+    lines = call(*box("a.png", "-o", "b.png", "--profile")).stderr.splitlines()
+    assert [line.split()[0] for line in lines] == ["start-up", "planning", "working", "read", "compute", "write"]
+    assert all(float(line.split()[1]) >= 0 for line in lines)
+    assert sum(float(line.split()[3]) for line in lines[3:]) == pytest.approx(100, abs=0.2)
+
+
+def test_profile_out_is_a_file_that_pstats_reads(call, picture, tmp_path):
+    for name in ("a.png", "b.png"):
+        picture(name)
+    line = box("a.png", "b.png", "-O", "out", "--profile-out", "p.prof", "-q")
+    assert call(*line).exit_code == 0
+    called = {(Path(file).name, name): calls for (file, _, name), (calls, *_) in pstats.Stats("p.prof").stats.items()}
+    assert called["convolve.py", "change"] == 2
+    result = call(*line, "--exists", "skip")
+    assert result.exit_code == 1
+    assert "p.prof" in result.stderr
+
+
 # Odd names
 
 
@@ -315,6 +386,19 @@ def test_a_name_with_a_leading_dash_comes_after_two_dashes(call, picture, files)
     picture("-k.png")
     assert call(*box("-o", "b.png", "--", "-k.png")).exit_code == 0
     assert files() == ["-k.png", "b.png"]
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".png", "y/" * 3000 + "a.png", "a.png/b.png", "a.zip/b.png", "loop.png"])
+@pytest.mark.parametrize("options", [[], ["-r"], ["--template", "{stem}-{index}{ext}"]], ids=str)
+def test_a_name_that_cannot_be_looked_at_fails_alone(call, picture, tmp_path, name, options):
+    picture("a.png")
+    (tmp_path / "a.zip").write_bytes(b"PK\x03\x04")
+    (tmp_path / "loop.png").symlink_to("loop.png")
+    result = call(*box("a.png", name, "-O", "out", *options))
+    assert result.exit_code == 1
+    assert result.stderr.startswith(f"Error: {name}: ")
+    assert result.stderr.endswith("1 of 2 images done, 1 failed\n")
+    assert result.stderr.count("\n") == 2
 
 
 @pytest.mark.skipif(sys.platform == "darwin", reason="the file system takes UTF-8 names alone")
