@@ -15,8 +15,7 @@ from click.core import ParameterSource
 from ..errors import ImgtoolError
 from .options import FILE, parsed, sampling_options
 from .plan import below
-from .planes import Look, Series, look_of_one
-from .register import engine_options
+from .planes import Look, Series, engine_options, look_of_one
 from .run import channel_count
 from .single import check_output_free, exists_option, path_option, quiet_option, warn
 from .words import HELP
