@@ -144,10 +144,13 @@ def _version(details: bool) -> str:
 @click.option(
     "--version", is_flag=True, allow_from_autoenv=False, help="Print the version (with -v, also of what is beneath)."
 )
+@click.option(
+    "--config", metavar="FILE.toml", help="Take defaults of options from this file: a table for each command."
+)
 @click.option("-v", "--verbose", count=True, show_default=False, help="Say more; the commands take it too.")
 @click.option("-q", "--quiet", count=True, show_default=False, help="Say less; the commands take it too.")
 @click.pass_context
-def cli(ctx: click.Context, version: bool, verbose: int, quiet: int) -> int:
+def cli(ctx: click.Context, version: bool, config: str | None, verbose: int, quiet: int) -> int:
     """Convolve and register images, fast and correct to the last bit.
 
     Results go to files and standard output, words to standard error. Exit status: 0 all done, 1 something failed (all
@@ -155,7 +158,8 @@ def cli(ctx: click.Context, version: bool, verbose: int, quiet: int) -> int:
     it is named, -, and no output is ever left half written.
 
     Every option can also be set in the environment, as IMGTOOL_COMMAND_OPTION: IMGTOOL_CONVOLVE_BORDER=wrap, for
-    example. IMGTOOL_ISA=base, v3 or v4 chooses the build of the kernels.
+    example; or in a file that --config names: border = "wrap" below [convolve]. IMGTOOL_ISA=base, v3 or v4 chooses the
+    build of the kernels.
     """
     if version:
         click.echo(_version(details=verbose > quiet))
@@ -163,6 +167,11 @@ def cli(ctx: click.Context, version: bool, verbose: int, quiet: int) -> int:
     if ctx.invoked_subcommand is None:
         click.echo(ctx.get_help(), err=True)
         return 2
+    if config is not None:
+        from .config import defaults
+
+        assert isinstance(ctx.command, click.Group)
+        ctx.default_map = defaults(config, ctx.command, ctx)
     if os.environ.get("IMGTOOL_ISA"):
         _isa()  # a wrong value is wrong usage, whatever the command
     return 0

@@ -59,8 +59,8 @@ def read_file(name: str, read_image: ReadImage | None) -> tuple[Array, float]:
         if path.stat().st_size > _MAX_FILE_BYTES:
             raise ImgtoolError(f"{name}: a kernel file may have {_MAX_FILE_BYTES} bytes at most")
         if kind == ".npy":
-            # Mapped, not loaded: a header that promises terabytes costs nothing.
-            return _checked(np.load(path, mmap_mode="r", allow_pickle=False), name), 0.0
+            # Mapped, not loaded: a header that promises terabytes costs nothing. np.load would open archives as well.
+            return _checked(np.lib.format.open_memmap(path, mode="r"), name), 0.0
         text = path.read_text(encoding="utf-8-sig")
         if kind == ".json":
             return _json_array(json.loads(text), name), 0.0

@@ -1,5 +1,6 @@
 """The group: help, version, names that do not exist, the environment."""
 
+import json
 import re
 import shutil
 import subprocess
@@ -166,6 +167,46 @@ def test_a_bad_value_in_the_environment_is_told_like_any_other(call):
     result = call("convolve", "a.png", "-k", "box", "-o", "b.png", env={"IMGTOOL_CONVOLVE_BORDER": "wrapp"})
     assert result.exit_code == 2
     assert "'--border': 'wrapp' is unknown; did you mean wrap?" in result.stderr
+
+
+def test_options_can_be_set_in_a_file_which_all_else_overrides(call, picture, files, tmp_path):
+    picture("a.png")
+    (tmp_path / "c.toml").write_text(
+        '[convolve]\nkernel = "box"\nborder = "wrap"\njobs = 1\njson = true\nscale = 0.5\n'
+    )
+
+    def used(*words, env=None):
+        line = ("--config", "c.toml", "convolve", "a.png", "-O", "out", "--exists", "overwrite", *words)
+        parameters = json.loads(call(*line, env=env).stdout)["parameters"]
+        return parameters["kernel"], parameters["border"], parameters["scale"]
+
+    assert used() == ("box", "wrap", 0.5)
+    assert used("-k", "9") == ("9", "wrap", 0.5)
+    assert used(env={"IMGTOOL_CONVOLVE_BORDER": "mirror"}) == ("box", "mirror", 0.5)
+
+
+@pytest.mark.parametrize(
+    ("content", "sentence"),
+    [
+        (None, "--config c.toml: no such file or directory"),
+        ("[convolve", "--config c.toml: no TOML ("),
+        ("[convolv]", "[convolv] is no table of a command; did you mean convolve?"),
+        ("convolve = 3", "[convolve] is no table of a command"),
+        ("[convolve]\nboarder = 'wrap'", "[convolve] there is no option 'boarder'; did you mean border?"),
+        ("[convolve]\njson = 'yes'", "[convolve] json is true or false, not 'yes'"),
+        ("[convolve]\nborder = true", "[convolve] border is a text or a number, not True"),
+        ("[convolve]\nborder = ['wrap']", "[convolve] border is a text or a number, not ['wrap']"),
+        ("[convolve]\nborder = 'wrapp'", "'--border': 'wrapp' is unknown; did you mean wrap?"),
+        ("[convolve]\nmax-pixels = -3", "'--max-pixels': -3 is not in the range"),
+    ],
+)
+def test_what_is_wrong_in_such_a_file_is_wrong_usage(call, picture, tmp_path, content, sentence):
+    picture("a.png")
+    if content is not None:
+        (tmp_path / "c.toml").write_text(content)
+    result = call("--config", "c.toml", "convolve", "a.png", "-k", "box", "-o", "b.png")
+    assert (result.exit_code, result.stderr.count("\n")) == (2, 1)
+    assert sentence in result.stderr
 
 
 @pytest.mark.parametrize("variable", ["NO_COLOR", "FORCE_COLOR"])

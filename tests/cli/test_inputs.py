@@ -159,7 +159,7 @@ def test_lists_that_cannot_be_read_are_wrong_usage(call, picture, tmp_path, word
 
 
 def test_what_vanishes_or_changes_after_it_was_listed_fails_alone(call, picture, tmp_path, monkeypatch):
-    from imgtool.cli import convolve
+    from imgtool.cli import steps
 
     def meddle(*arguments, **settings):
         (tmp_path / "gone.png").unlink()
@@ -168,8 +168,8 @@ def test_what_vanishes_or_changes_after_it_was_listed_fails_alone(call, picture,
 
     for name in ("a.png", "gone.png", "cut.png"):
         picture(name)
-    execute = convolve.execute
-    monkeypatch.setattr(convolve, "execute", meddle)
+    execute = steps.execute
+    monkeypatch.setattr(steps, "execute", meddle)
     result = call(*box("a.png", "gone.png", "cut.png", "-O", "out"))
     assert result.exit_code == 1
     assert sorted(result.stderr.splitlines())[:2] == [
