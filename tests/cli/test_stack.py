@@ -91,6 +91,16 @@ def test_files_are_a_series_too(call, files, tmp_path, sections):
     assert np.abs(first[8:-8, 8:-8].astype(int) - last[8:-8, 8:-8]).max() <= 6
 
 
+def test_images_can_be_written_in_another_format(call, files, cells):
+    assert call("stack", "cells.tif", "-O", "out", "--ext", "npy").exit_code == 0
+    assert np.load("out/cells.npy").shape == cells.shape
+    result = call("stack", "cells.tif", "-O", "png", "--ext", "png")
+    assert (result.exit_code, result.stderr) == (
+        1, "Error: png/cells.png: PNG cannot hold 4 pages; use .tif or .npy\n"
+    )  # fmt: skip
+    assert not [name for name in files() if name.startswith("png")]
+
+
 def test_another_channel_moves_alike(call, files, tmp_path, cells):
     io.write(tmp_path / "other.tif", io.Image(cells[:, ::-1].copy()))
     assert call("stack", "cells.tif", "-O", "out").exit_code == 0
