@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose, assert_array_equal
+from scenes import texture
 
 from imgtool import physical
 from imgtool.errors import ImgtoolError
@@ -12,15 +13,10 @@ from imgtool.transforms import MatrixTransform, warp
 POINTS = [[20, 20], [70, 30], [40, 60]]
 
 
-def scene(x, y):
-    """A smooth picture without symmetries, by places in millimetres."""
-    return np.sin(x / 5) + np.cos(y / 7) + np.sin((x + 2 * y) / 11) + x / 40
-
-
 def sampled(shape, spacing, place=lambda x, y: (x, y)):
-    """The scene on pixels of a size, the origin at the corner of the first pixel."""
+    """The texture, by millimetres, on pixels of a size, the origin at the corner of the first pixel."""
     y, x = np.indices(shape)
-    return scene(*place((x + 0.5) * spacing[0], (y + 0.5) * spacing[1]))
+    return texture(*place((x + 0.5) * spacing[0], (y + 0.5) * spacing[1]))
 
 
 def turned(angle):

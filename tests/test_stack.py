@@ -3,6 +3,7 @@
 import numpy as np
 import pytest
 from numpy.testing import assert_allclose
+from scenes import texture
 
 from imgtool import stack
 from imgtool.errors import ImgtoolError
@@ -12,14 +13,10 @@ from imgtool.stack import align
 CENTRE = [[30, 30]]
 
 
-def scene(y, x):
-    return np.sin(x / 5) + np.cos(y / 7) + np.sin((x + 2 * y) / 11) + x / 40
-
-
 def page(shift, noise=0.0, seed=0, shape=(64, 60)):
-    """The scene whose content lies `shift` (x, y) further right and down."""
+    """The texture whose content lies `shift` (x, y) further right and down."""
     y, x = np.indices(shape, float)
-    return scene(y - shift[1], x - shift[0]) + np.random.default_rng(seed).normal(0, noise, shape)
+    return texture(x - shift[0], y - shift[1]) + np.random.default_rng(seed).normal(0, noise, shape)
 
 
 DRIFT = [(0, 0), (0.7, -0.4), (1.6, -0.6), (2.2, -1.5), (3.4, -1.3), (4.1, -2.2), (5.0, -2.0), (5.5, -3.1)]

@@ -11,6 +11,8 @@ Parameters = npt.NDArray[np.float64]
 _MEMORY = 8
 # The sufficient increase of Armijo's condition, and how many steps are tried for it.
 _RISE, _TRIALS = 1e-4, 10
+# So many steps that gain less than this share of everything end the ascent: what is left is the noise's.
+_LAST, _LEVEL = 3, 0.02
 
 
 # Steps, turns of the gradient along them, and the products of the two.
@@ -43,7 +45,7 @@ def dot(one: Parameters, other: Parameters) -> float:
 def ascend(
     function: Function, start: Parameters, *, first_step: float, longest_step: float, tolerance: float, iterations: int
 ) -> Optimum:
-    """Climb from `start` by L-BFGS until no parameter moves by more than `tolerance`.
+    """Climb from `start` by L-BFGS until no parameter moves by more than `tolerance`, or the climb levels out.
 
     The gradient is asked for at accepted places only. First and longest step are those of the parameter that moves
     most. (Nocedal & Wright, Numerical Optimization, 2006, algorithms 7.4 and 7.5.)
@@ -53,6 +55,7 @@ def ascend(
         return Optimum(start, value, 0)
     gradient = function.gradient()
     history: History = deque(maxlen=_MEMORY)
+    values = [value]
     for iteration in range(iterations):
         direction = _direction(gradient, history)
         longest = float(np.abs(direction).max())
@@ -74,9 +77,15 @@ def ascend(
         # A pair without curvature would make the next direction point downwards.
         if curvature > 1e-8 * np.sqrt(dot(step, step) * dot(turn, turn)):
             history.append((step, turn, curvature))
-        if float(np.abs(step).max()) < tolerance:
+        values.append(value)
+        if float(np.abs(step).max()) < tolerance or _is_level(values):
             return Optimum(point, value, iteration + 1)
     return Optimum(point, value, iterations)
+
+
+def _is_level(values: list[float]) -> bool:
+    """Whether the last steps together gained next to nothing of what all of them did."""
+    return len(values) > 2 * _LAST and values[-1] - values[-1 - _LAST] < _LEVEL * (values[-1] - values[0])
 
 
 def _line_search(

@@ -104,7 +104,8 @@ def _file_name_part(text: str) -> str:
     return text
 
 
-def _extension(text: str) -> str:
+def extension(text: str) -> str:
+    """The value of --ext, with its dot."""
     return _file_name_part(text if text.startswith(".") else f".{text}")
 
 
@@ -222,7 +223,7 @@ _BATCH = (
     click.option(
         "--suffix", metavar="TEXT", callback=parsed(_file_name_part), help="With -O: put this before the extension."
     ),
-    click.option("--ext", metavar="EXT", callback=parsed(_extension), help="With -O: replace the extension."),
+    click.option("--ext", metavar="EXT", callback=parsed(extension), help="With -O: replace the extension."),
     click.option(
         "--template",
         metavar="TEXT",

@@ -1,5 +1,6 @@
 """Image files as the planes that a registration compares, and the options that say how."""
 
+import functools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -27,6 +28,41 @@ class Look:
 
     channel: "Channel" = "luminance"
     nodata: float | None = None
+
+
+def _bins(value: Any) -> int:
+    from ..metrics import bin_count
+
+    return bin_count(value)
+
+
+def engine_options(command: Function) -> Function:
+    """Give `command` the options on how a registration is done; its body gets `search`, `background` and `bins`."""
+    options = (
+        click.option(
+            "--search",
+            type=click.Choice(["auto", "none", "shift", "rotation", "full"]),
+            default="auto",
+            help="How far apart the two may be at the start: as far as need be, hardly at all, shifted, turned by any "
+            "angle as well, of another size as well.",
+        ),
+        click.option(
+            "--background",
+            type=click.Choice(["auto", "none"]),
+            default="auto",
+            help="Whether to look for a frame that stands still in both images, such as the black sector round an "
+            "ultrasound image, and leave it out.",
+        ),
+        click.option(
+            "--bins",
+            type=int,
+            default=64,
+            metavar="N",
+            callback=parsed(_bins),
+            help="Histogram bins for each image, 4 to 256.",
+        ),
+    )
+    return functools.reduce(lambda function, option: option(function), reversed(options), command)
 
 
 def look_options(command: Function) -> Function:

@@ -13,10 +13,9 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ImgtoolError
-from .options import FILE, parsed, sampling_options
+from .options import FILE, extension, parsed, sampling_options
 from .plan import below
-from .planes import Look, Series, look_of_one
-from .register import engine_options
+from .planes import Look, Series, engine_options, look_of_one
 from .run import channel_count
 from .single import check_output_free, exists_option, path_option, quiet_option, warn
 from .words import HELP
@@ -51,6 +50,7 @@ def _reference(text: str) -> str | int:
     help="Write into this folder, which is made if need be: the images under their names, transforms.json, drift.csv "
     "and drift.png.",
 )
+@click.option("--ext", metavar="EXT", callback=parsed(extension), help="Write the images in another format.")
 @click.option(
     "--reference",
     default="first",
@@ -90,6 +90,7 @@ def _reference(text: str) -> str | int:
 def stack(
     inputs: tuple[str, ...],
     folder: Path,
+    ext: str | None,
     reference: str | int,
     model: str,
     channel: Any,
@@ -123,7 +124,7 @@ def stack(
     """
     began = perf_counter()
     with Series(inputs, Look(channel, nodata), max_pixels) as series:
-        outputs = plan_images(series, folder)
+        outputs = plan_images(series, folder, ext)
         tables = [] if source is not None else [folder / name for name in TABLES]
         _check_outputs(outputs, tables, exists, [*inputs, *([] if source is None else [source])])
         if source is None:
@@ -146,7 +147,7 @@ def stack(
         _tell(series, outputs, transforms, rows, as_json, perf_counter() - began)
 
 
-def plan_images(series: Series, folder: Path) -> dict[str, Path]:
+def plan_images(series: Series, folder: Path, ext: str | None) -> dict[str, Path]:
     """The file to write for each input, whose format must hold its pages."""
     from .. import io
 
@@ -154,7 +155,7 @@ def plan_images(series: Series, folder: Path) -> dict[str, Path]:
     for name, info in zip(series.inputs, series.infos, strict=True):
         if name in outputs:
             raise click.UsageError(f"{name} is given twice; give each file once")
-        output = below(folder, name, "", None)
+        output = below(folder, name, "", ext)
         io.check_output(
             output, dtype=info.dtype, channels=channel_count(info), has_alpha=info.has_alpha, pages=info.pages
         )

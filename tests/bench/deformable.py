@@ -56,7 +56,7 @@ def texture(size):
     """Two contrasts of a scene with detail of every size."""
     rng = np.random.default_rng(1)
     scene = sum(
-        sigma * ndimage.zoom(ndimage.gaussian_filter(rng.standard_normal((size // step,) * 2), sigma / step), step)
+        sigma**0.5 * ndimage.zoom(ndimage.gaussian_filter(rng.standard_normal((size // step,) * 2), sigma / step), step)
         for sigma, step in ((2, 1), (6, 2), (20, 8), (60, 16))
     )
     return scene, np.cos(1.5 * scene / scene.std())

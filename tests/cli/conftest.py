@@ -10,6 +10,7 @@ import imageio.v3 as iio
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from scenes import texture
 
 from imgtool.cli import cli
 
@@ -87,8 +88,7 @@ def picture(tmp_path):
     def make(name, *, shape=(48, 40), shift=(0, 0), dtype=np.uint8):
         y, x = np.mgrid[: shape[0], : shape[1]].astype(float)
         y, x = y + shift[1], x + shift[0]
-        values = np.sin(x / 5) + np.cos(y / 7) + np.sin((x + 2 * y) / 11) + x / 40
-        values = (values + 3) / 7
+        values = (texture(x, y) / 3.5 + 1).clip(0, 2) / 2
         values = values * np.iinfo(dtype).max if np.issubdtype(dtype, np.integer) else values
         path = tmp_path / name
         path.parent.mkdir(parents=True, exist_ok=True)

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
+from scenes import texture
 
 from imgtool import io
 from imgtool.registration import register
@@ -77,7 +78,8 @@ def test_json_takes_the_place_of_the_line(call):
     assert 0 <= record["static_frame"] < 1
     assert len(record["shift"]) == len(record["scales"]) == 2
     assert record["parameters"] == {
-        "fixed": "fixed.png", "model": "auto", "grid_spacing": None, "search": "auto", "background": "auto", "bins": 64, "initial": None,
+        "fixed": "fixed.png", "model": "auto", "grid_spacing": None, "search": "auto", "background": "auto",
+        "bins": 64, "initial": None,
         "landmarks": None, "fixed_mask": None, "moving_mask": None, "channel": ["luminance", "luminance"],
         "nodata": None, "spacing": None, "moving_spacing": None, "strict": False, "interpolation": "linear",
         "fill": 0.0,
@@ -191,7 +193,7 @@ def test_what_is_no_single_image_of_known_colours_is_refused(call, picture, tmp_
 def one_of_four(tmp_path, name, shift, place):
     """An image of four channels of which three are noise."""
     y, x = np.indices(SIZE, float)
-    content = np.sin((x + shift[0]) / 5) + np.cos((y + shift[1]) / 7) + (x + shift[0]) / 40
+    content = texture(x + shift[0], y + shift[1])
     data = np.random.default_rng(len(name) + place).normal(size=(*SIZE, 4))
     data[..., place] = content
     io.write(tmp_path / name, io.Image(data.astype(np.float32), -1, {"alpha": False}))

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import tifffile
 from numpy.testing import assert_allclose, assert_array_equal
+from scenes import texture
 
 from imgtool import io, stack
 from imgtool.transforms import warp
@@ -19,18 +20,13 @@ SHIFTS = [(0, 0), (1.5, -0.5), (2.2, -1.4), (3.6, -2.0)]
 
 def pages():
     y, x = np.indices((64, 60), float)
-    return np.stack(
-        [
-            np.sin((x - dx) / 5) + np.cos((y - dy) / 7) + np.sin((x - dx + 2 * y - 2 * dy) / 11) + (x - dx) / 40
-            for dx, dy in SHIFTS
-        ]
-    )
+    return np.stack([texture(x - dx, y - dy) for dx, dy in SHIFTS])
 
 
 @pytest.fixture
 def cells(tmp_path):
     """A stack that drifts, in cells.tif."""
-    data = np.rint(pages() * 8000 + 25000).astype(np.uint16)
+    data = np.rint(pages() * 6000 + 32000).astype(np.uint16)
     io.write(tmp_path / "cells.tif", io.Image(data, None, {"resolution": (3.0, 3.0, "cm")}))
     return data
 
@@ -39,7 +35,7 @@ def cells(tmp_path):
 def sections(tmp_path):
     """The same as single files."""
     for number, page in enumerate(pages()):
-        iio.imwrite(tmp_path / f"s{number}.png", np.rint(page * 30 + 100).astype(np.uint8))
+        iio.imwrite(tmp_path / f"s{number}.png", np.rint(page * 30 + 128).clip(0, 255).astype(np.uint8))
     return [f"s{number}.png" for number in range(len(SHIFTS))]
 
 
@@ -95,6 +91,16 @@ def test_files_are_a_series_too(call, files, tmp_path, sections):
     assert np.abs(first[8:-8, 8:-8].astype(int) - last[8:-8, 8:-8]).max() <= 6
 
 
+def test_images_can_be_written_in_another_format(call, files, cells):
+    assert call("stack", "cells.tif", "-O", "out", "--ext", "npy").exit_code == 0
+    assert np.load("out/cells.npy").shape == cells.shape
+    result = call("stack", "cells.tif", "-O", "png", "--ext", "png")
+    assert (result.exit_code, result.stderr) == (
+        1, "Error: png/cells.png: PNG cannot hold 4 pages; use .tif or .npy\n"
+    )  # fmt: skip
+    assert not [name for name in files() if name.startswith("png")]
+
+
 def test_another_channel_moves_alike(call, files, tmp_path, cells):
     io.write(tmp_path / "other.tif", io.Image(cells[:, ::-1].copy()))
     assert call("stack", "cells.tif", "-O", "out").exit_code == 0
@@ -108,7 +114,7 @@ def test_another_channel_moves_alike(call, files, tmp_path, cells):
 
 def test_colour_pages_are_compared_as_told_and_moved_whole(call, tmp_path):
     noise = np.random.default_rng(0).integers(0, 255, (4, 64, 60), dtype=np.uint8)
-    content = np.rint(pages() * 30 + 100).astype(np.uint8)
+    content = np.rint(pages() * 30 + 128).clip(0, 255).astype(np.uint8)
     io.write(tmp_path / "rgb.tif", io.Image(np.stack([noise, content, noise], axis=-1), -1))
     assert call("stack", "rgb.tif", "-O", "out", "-m", "translation", "--channel", "green").exit_code == 0
     assert_allclose(shifts(tmp_path / "out/transforms.json"), SHIFTS, atol=0.1)
