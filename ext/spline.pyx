@@ -14,16 +14,19 @@ cdef extern from *:
     """
     /* Half a pixel and a little more, as in the warp kernels: rounding must not lose the border. */
     #define MARGIN (0.5 + 1e-6)
+
+    typedef float float_4 __attribute__((vector_size(16), aligned(4), may_alias));
+    typedef double double_4 __attribute__((vector_size(32), aligned(8), may_alias));
     """
     const double MARGIN
-
-cdef extern from "patch.h":
-    float dot_patch_float(const float *patch, Py_ssize_t stride, const float *a, const float *b) noexcept nogil
-    double dot_patch_double(const double *patch, Py_ssize_t stride, const double *a, const double *b) noexcept nogil
+    # Four neighbouring values; Cython multiplies and adds them like one.
+    ctypedef float float_4
+    ctypedef double double_4
 
 # Samples are positioned in blocks, in a loop that vectorises, before the scattered reads.
 cdef enum:
     BLOCK = 128
+    LANES = 16
 
 
 def spline_axis(
@@ -252,66 +255,121 @@ def bending_product(
     free(across)
 
 
-cdef inline bint inside(real x, Py_ssize_t size) noexcept nogil:
+cdef inline bint inside(double x, int size) noexcept nogil:
     return (x >= -MARGIN) & (x <= size - 1 + MARGIN)
 
 
-cdef inline real held(real x, Py_ssize_t size) noexcept nogil:
+cdef inline double held(double x, int size) noexcept nogil:
     x = x if x > 0 else 0
-    return x if x < size - 1 else <real>(size - 1)
+    return x if x < size - 1 else size - 1
+
+
+cdef inline void split(real *weights, int k, real t, bint slopes) noexcept nogil:
+    # The weights of sample k, each in a row of its own: what is computed for many samples, vector by vector.
+    cdef real w[4]
+    if slopes:
+        cubic_slopes(t, w)
+    else:
+        cubic_weights(t, w)
+    weights[k], weights[BLOCK + k], weights[2 * BLOCK + k], weights[3 * BLOCK + k] = w[0], w[1], w[2], w[3]
+
+
+cdef inline real across(const real *weights, int k, const real *sums) noexcept nogil:
+    return (
+        (weights[k] * sums[4 * k] + weights[BLOCK + k] * sums[4 * k + 1])
+        + (weights[2 * BLOCK + k] * sums[4 * k + 2] + weights[3 * BLOCK + k] * sums[4 * k + 3]))
+
+
+cdef void mix_rows(
+    const real *image, int stride, const int *corner, const real *weights, const real *slopes, int count, real *sums,
+    real *steps
+) noexcept nogil:
+    # For each sample four rows of four, weighted down the columns.
+    cdef const real *patch
+    cdef int k
+    for k in range(count):
+        patch = image + corner[k]
+        if real is float:
+            (<float_4 *>sums)[k] = (
+                weights[k] * (<const float_4 *>patch)[0]
+                + weights[BLOCK + k] * (<const float_4 *>(patch + stride))[0]) + (
+                weights[2 * BLOCK + k] * (<const float_4 *>(patch + 2 * stride))[0]
+                + weights[3 * BLOCK + k] * (<const float_4 *>(patch + 3 * stride))[0])
+            (<float_4 *>steps)[k] = (
+                slopes[k] * (<const float_4 *>patch)[0]
+                + slopes[BLOCK + k] * (<const float_4 *>(patch + stride))[0]) + (
+                slopes[2 * BLOCK + k] * (<const float_4 *>(patch + 2 * stride))[0]
+                + slopes[3 * BLOCK + k] * (<const float_4 *>(patch + 3 * stride))[0])
+        else:
+            (<double_4 *>sums)[k] = (
+                weights[k] * (<const double_4 *>patch)[0]
+                + weights[BLOCK + k] * (<const double_4 *>(patch + stride))[0]) + (
+                weights[2 * BLOCK + k] * (<const double_4 *>(patch + 2 * stride))[0]
+                + weights[3 * BLOCK + k] * (<const double_4 *>(patch + 3 * stride))[0])
+            (<double_4 *>steps)[k] = (
+                slopes[k] * (<const double_4 *>patch)[0]
+                + slopes[BLOCK + k] * (<const double_4 *>(patch + stride))[0]) + (
+                slopes[2 * BLOCK + k] * (<const double_4 *>(patch + 2 * stride))[0]
+                + slopes[3 * BLOCK + k] * (<const double_4 *>(patch + 3 * stride))[0])
 
 
 cdef void sample_block(
     const real *image, int height, int width, const double *matrix, const double *columns, double row,
-    const real *shift_x, const real *shift_y, int count, real *value, real *along_x, real *along_y
+    const real *shift_x, const real *shift_y, int count, real low, real high, real *value, real *along_x, real *along_y
 ) noexcept nogil:
     # `image` is padded: pixel (0, 0) is that of its index (1, 1), and its rows are `width` + 3 long.
     cdef int k, x0, y0, stride = width + 3
-    cdef double x, y
-    cdef real inner_x, inner_y, held_x, held_y, w
-    cdef const real *patch
+    cdef double x, y, inner_x, inner_y
+    cdef real w, by_x, by_y
+    cdef bint moves
+    cdef real t_x[BLOCK]
+    cdef real t_y[BLOCK]
     cdef real u[4 * BLOCK]
     cdef real v[4 * BLOCK]
     cdef real u_slopes[4 * BLOCK]
     cdef real v_slopes[4 * BLOCK]
+    cdef real sums[4 * BLOCK]
+    cdef real steps[4 * BLOCK]
     cdef int corner[BLOCK]
-    cdef int within[BLOCK]
-    cdef int free_x[BLOCK]
-    cdef int free_y[BLOCK]
+    cdef real within[BLOCK]
+    cdef real free_x[BLOCK]
+    cdef real free_y[BLOCK]
     for k in range(count):
         x, y = columns[k] + shift_x[k], row + shift_y[k]
-        inner_x = <real>(matrix[0] * x + (matrix[1] * y + matrix[2]))
-        inner_y = <real>(matrix[3] * x + (matrix[4] * y + matrix[5]))
-        within[k] = inside(inner_x, width) & inside(inner_y, height)
-        held_x, held_y = held(inner_x, width), held(inner_y, height)
-        free_x[k], free_y[k] = held_x == inner_x, held_y == inner_y
-        x0, y0 = <int>held_x, <int>held_y
+        inner_x = matrix[0] * x + (matrix[1] * y + matrix[2])
+        inner_y = matrix[3] * x + (matrix[4] * y + matrix[5])
+        within[k] = 1 if inside(inner_x, width) & inside(inner_y, height) else <real>NAN
+        x, y = held(inner_x, width), held(inner_y, height)
+        free_x[k] = 1 if x == inner_x else 0
+        free_y[k] = 1 if y == inner_y else 0
+        x0, y0 = <int>x, <int>y
+        t_x[k], t_y[k] = <real>(x - x0), <real>(y - y0)
         corner[k] = y0 * stride + x0
-        cubic_weights(held_x - x0, &u[4 * k])
-        cubic_weights(held_y - y0, &v[4 * k])
-        cubic_slopes(held_x - x0, &u_slopes[4 * k])
-        cubic_slopes(held_y - y0, &v_slopes[4 * k])
     for k in range(count):
-        patch = image + corner[k]
-        if real is float:
-            w = dot_patch_float(patch, stride, v + 4 * k, u + 4 * k)
-            along_x[k] = dot_patch_float(patch, stride, v + 4 * k, u_slopes + 4 * k)
-            along_y[k] = dot_patch_float(patch, stride, v_slopes + 4 * k, u + 4 * k)
-        else:
-            w = dot_patch_double(patch, stride, v + 4 * k, u + 4 * k)
-            along_x[k] = dot_patch_double(patch, stride, v + 4 * k, u_slopes + 4 * k)
-            along_y[k] = dot_patch_double(patch, stride, v_slopes + 4 * k, u + 4 * k)
-        value[k] = w if within[k] and w == w else <real>NAN
-        along_x[k] = along_x[k] if free_x[k] and value[k] == value[k] else 0
-        along_y[k] = along_y[k] if free_y[k] and value[k] == value[k] else 0
+        split(u, k, t_x[k], False)
+        split(v, k, t_y[k], False)
+        split(u_slopes, k, t_x[k], True)
+        split(v_slopes, k, t_y[k], True)
+    mix_rows(image, stride, corner, v, v_slopes, count, sums, steps)
+    for k in range(count):
+        w = across(u, k, sums) * within[k]
+        by_x = free_x[k] * across(u_slopes, k, sums)
+        by_y = free_y[k] * across(u, k, steps)
+        # Where the value is held, or missing, it does not change with the position.
+        moves = (low < w) & (w < high)
+        along_x[k] = by_x if moves else 0
+        along_y[k] = by_y if moves else 0
+        # Comparisons with NaN are false: it stays.
+        w = low if w < low else w
+        value[k] = high if w > high else w
 
 
 def sample_displaced(
     const real[:, ::1] image, const double[:, ::1] matrix, const double[::1] columns, const double[::1] rows,
-    const real[:, ::1] shift_x, const real[:, ::1] shift_y, real[:, ::1] value, real[:, ::1] along_x,
-    real[:, ::1] along_y
+    const real[:, ::1] shift_x, const real[:, ::1] shift_y, real low, real high, real[:, ::1] value,
+    real[:, ::1] along_x, real[:, ::1] along_y
 ):
-    """The cubic B-spline `image` at matrix * (column + shift_x, row + shift_y), and its slopes there.
+    """The cubic B-spline `image` at matrix * (column + shift_x, row + shift_y), held in [low, high], and its slopes.
 
     `image` holds the spline's coefficients with one more row and column before the first and two behind the last.
     Outside the area of the pixels, and where a coefficient is NaN, the value is NaN and the slopes are 0.
@@ -323,6 +381,42 @@ def sample_displaced(
             while c < width:
                 sample_block(
                     &image[0, 0], <int>image.shape[0] - 3, <int>image.shape[1] - 3, &matrix[0, 0], &columns[c],
-                    rows[r], &shift_x[r, c], &shift_y[r, c], <int>min(BLOCK, width - c), &value[r, c],
-                    &along_x[r, c], &along_y[r, c])
+                    rows[r], &shift_x[r, c], &shift_y[r, c], <int>min(BLOCK, width - c), low, high,
+                    &value[r, c], &along_x[r, c], &along_y[r, c])
                 c += BLOCK
+
+
+def weigh_slopes(
+    const signed char[:, ::1] weights, const real[:, ::1] value, real[:, ::1] along_x, real[:, ::1] along_y
+):
+    """Multiply the slopes by the weights, in 127ths; returns the weighted sum of the values that are not missing."""
+    cdef Py_ssize_t r, c, k, width = value.shape[1]
+    cdef double total = 0
+    cdef real weight, v
+    # Sums of their own for neighbouring columns are added vector by vector.
+    cdef double sums[LANES]
+    with nogil:
+        for k in range(LANES):
+            sums[k] = 0
+        for r in range(value.shape[0]):
+            c = 0
+            while c + LANES <= width:
+                for k in range(LANES):
+                    weight = weights[r, c + k] * <real>0.007874015748031496
+                    v = value[r, c + k]
+                    v = v if v == v else 0
+                    sums[k] += weight * v
+                    along_x[r, c + k] *= weight
+                    along_y[r, c + k] *= weight
+                c += LANES
+            while c < width:
+                weight = weights[r, c] * <real>0.007874015748031496
+                v = value[r, c]
+                v = v if v == v else 0
+                sums[0] += weight * v
+                along_x[r, c] *= weight
+                along_y[r, c] *= weight
+                c += 1
+        for k in range(LANES):
+            total += sums[k]
+    return total

@@ -23,6 +23,7 @@ _SLAB_PIXELS = 1 << 16
 
 # How often a cell is halved before its determinant counts as not more than 0.
 _HALVINGS = 5
+_BAND = 16  # rows of cells that are looked at together
 # Bernstein coefficients of the cubic on a cell, from the four control points that it depends on.
 _TO_BERNSTEIN = np.array([[1, 4, 1, 0], [0, 4, 2, 0], [0, 2, 4, 0], [0, 1, 4, 1]]) / 6
 _BINOMIALS = {degree: np.array([math.comb(degree, i) for i in range(degree + 1)], float) for degree in (2, 3, 5)}
@@ -158,22 +159,26 @@ class Grid:
         coefficients in Bernstein's basis. Cells where that is not more than 0 are halved, both ways, a few times: the
         coefficients come close to the polynomial quickly.
         """
-        cells = _bernstein_determinant(control, self.x.spacing, self.y.spacing)
-        least = np.inf
-        for _ in range(_HALVINGS):
-            lowest = cells.min(axis=(1, 2))
-            least = min(least, float(lowest[lowest > 0].min(initial=np.inf)))
-            cells = cells[lowest <= 0]
-            if not len(cells):
-                return least
-            cells = np.concatenate([down @ cells @ across.T for down in _HALVES for across in _HALVES])
-        return min(least, float(cells.min()))
+        bands = (control[:, row : row + _BAND + 3] for row in range(0, self.y.cells, _BAND))
+        return min(_least_coefficient(_bernstein_determinant(band, self.x.spacing, self.y.spacing)) for band in bands)
 
 
 def determinant(along_x: Array, along_y: Array) -> Array:
     """The Jacobian determinant of p + field(p), from the derivatives (components, ...) of the field along x and y."""
     (ux, vx), (uy, vy) = along_x, along_y
     return np.asarray((1 + ux) * (1 + vy) - uy * vx)
+
+
+def _least_coefficient(cells: Array) -> float:
+    least = np.inf
+    for _ in range(_HALVINGS):
+        lowest = cells.min(axis=(1, 2))
+        least = min(least, float(lowest[lowest > 0].min(initial=np.inf)))
+        cells = cells[lowest <= 0]
+        if not len(cells):
+            return least
+        cells = np.concatenate([down @ cells @ across.T for down in _HALVES for across in _HALVES])
+    return min(least, float(cells.min()))
 
 
 def _bernstein_determinant(control: Control, spacing_x: float, spacing_y: float) -> Array:

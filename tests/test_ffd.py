@@ -4,11 +4,15 @@ import numpy as np
 import pytest
 from scipy import ndimage
 
-from imgtool._ffd import deform, levels
+import imgtool
+from imgtool._ffd import deform, fit_spline, levels
 from imgtool._ffd.ascent import ascend
-from imgtool._ffd.objective import Barrier, Objective, Similarity
+from imgtool._ffd.objective import Barrier, Objective
+from imgtool._ffd.orientation import orientation
+from imgtool._ffd.similarity import Similarity
 from imgtool._spline import Grid
-from imgtool.transforms import BSplineTransform
+from imgtool.errors import ImgtoolError
+from imgtool.transforms import BSplineTransform, MatrixTransform
 
 TURN = np.array([[0.97, -0.12, 3.0], [0.1, 1.04, -2.0], [0, 0, 1]])
 
@@ -62,7 +66,7 @@ def test_the_gradient_of_the_objective_is_that_of_central_differences(rng, facto
             moved = control.copy()
             moved[index] += sign * step
             values.append(objective.value(moved))
-            sizes.add(round(counts.histogram(moved).sum()))
+            sizes.add(round(counts.evaluate(moved)[0].sum()))
         if len(sizes) == 1:
             compared += 1
             assert gradient[index] == pytest.approx((values[0] - values[1]) / (2 * step), rel=2e-6, abs=2e-9), index
@@ -206,3 +210,71 @@ def test_equal_images_stay_where_they_are(rng):
     image = smooth(rng, (90, 80), dtype=np.float32)
     found = deform(image, image, np.eye(3), 10.0, 32, 2)
     assert np.abs(spline_of(found, np.eye(3), image.shape).displacement()).max() < 0.05
+
+
+def test_orientations_see_edges_and_neither_their_contrast_nor_their_sign(rng):
+    image = smooth(rng, (60, 70))
+    one, other = orientation(image, 0.0, 1), orientation(0.7 - 0.5 * image, 0.0, 1)
+    assert np.abs(one - other).max() < 0.05
+    assert np.hypot(*one).max() <= 1
+    y, x = np.mgrid[:40, :40]
+    for angle in (0.0, 0.4, 1.2):
+        # The gradient points along `angle`; turned back, along x.
+        ramp = (x * np.cos(angle) + y * np.sin(angle)) / 60
+        real, imaginary = orientation(ramp, -angle, 1)[:, 5:-5, 5:-5]
+        assert real.min() > 0.4
+        np.testing.assert_allclose(imaginary, 0, atol=1e-12)
+
+
+def test_flat_and_missing_regions_have_no_orientation(rng):
+    image = np.zeros((40, 40))
+    image[:, 20:] = smooth(rng, (40, 20))
+    image[30, 30] = np.nan
+    found = np.hypot(*orientation(image, 0.0, 1))
+    assert not found[:, :17].any()
+    assert not found[28:33, 28:33].any()
+    assert not orientation(np.full((9, 9), np.nan), 0.0, 1).any()
+
+
+def test_register_takes_the_affine_part_and_the_deformation_from_both_images(rng):
+    fixed, moving, to_fixed = warped_pair(rng)
+    result = imgtool.register(fixed, moving, model="bspline", grid_spacing=12)
+    assert isinstance(result.transform, BSplineTransform)
+    assert result.transform.model == "bspline"
+    assert result.transform.spacing == (12, 12)
+    assert (result.transform.fixed_shape, result.transform.moving_shape) == (fixed.shape, moving.shape)
+    assert np.median(misses(result.transform, to_fixed, fixed.shape)) < 0.1
+    affine = imgtool.register(fixed, moving, model="affine")
+    assert result.nmi_after > affine.nmi_after
+    assert result.nmi_before == affine.nmi_before
+    np.testing.assert_array_equal(result.transform.matrix, affine.transform.matrix)
+    np.testing.assert_array_equal(result.warped, result.transform.warp(moving))
+
+
+def test_a_deformation_that_does_not_help_is_none(rng):
+    image = smooth(rng, (64, 64), dtype=np.float32)
+    start = MatrixTransform(np.eye(3), "affine", image.shape, image.shape)
+    found = fit_spline(image, image, start, 16.0, 32, 1)
+    assert not found.transform.coefficients.any()
+    assert 1.3 < found.nmi <= 2
+
+
+@pytest.mark.parametrize("spacing", [0.5, 0, -3, np.nan, np.inf, "wide", True])
+def test_a_grid_finer_than_pixels_or_no_number_is_refused(rng, spacing):
+    image = smooth(rng, (32, 32))
+    with pytest.raises(ImgtoolError, match="grid_spacing must be a number of pixels from 1 on"):
+        imgtool.register(image, image, model="bspline", grid_spacing=spacing)
+
+
+def test_a_grid_spacing_without_a_grid_is_refused(rng):
+    image = smooth(rng, (32, 32))
+    with pytest.raises(ImgtoolError, match="model is 'affine'"):
+        imgtool.register(image, image, model="affine", grid_spacing=10)
+
+
+@pytest.mark.parametrize(("shape", "spacing"), [((4, 4), 1.0), ((5, 300), 16.0), ((40, 41), 500.0), ((33, 34), 1.0)])
+def test_small_and_narrow_images_and_extreme_grids_work(rng, shape, spacing):
+    fixed, moving = rng.random(shape), rng.random(shape)
+    result = imgtool.register(fixed, moving, model="bspline", grid_spacing=spacing, bins=8)
+    assert np.isfinite(result.transform.coefficients).all()
+    assert result.transform.least_determinant() > 0

@@ -45,6 +45,7 @@ KERNELS = {
         "spline_field",
         "spline_points",
         "spline_refined",
+        "weigh_slopes",
     ),
     "warp": (
         "Places",

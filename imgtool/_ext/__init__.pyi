@@ -160,7 +160,10 @@ def sample_displaced(
     rows: _Float64,
     shift_x: _Real,
     shift_y: _Real,
+    low: float,
+    high: float,
     value: _Real,
     along_x: _Real,
     along_y: _Real,
 ) -> None: ...
+def weigh_slopes(weights: npt.NDArray[np.int8], value: _Real, along_x: _Real, along_y: _Real) -> float: ...

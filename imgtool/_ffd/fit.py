@@ -5,7 +5,7 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .. import metrics
+from .. import _ext, metrics
 from ..errors import ImgtoolError
 from ..transforms import BSplineTransform, MatrixTransform, Transform, warp
 from .levels import deform
@@ -63,4 +63,6 @@ def _nmi(fixed: Plane, moving: Plane, transform: Transform, bins: int, threads: 
     low, high = metrics.bin_limits(bins)
     warped = warp(moving, transform, fill=np.nan, threads=threads)
     one, other = ((plane * np.float32(high - low) + np.float32(low)).reshape(-1) for plane in (fixed, warped))
-    return metrics.score(metrics.joint_histogram(one, other, bins, threads)).nmi
+    table = np.zeros((bins, bins))
+    _ext.joint_histogram(one, other, table, 0, one.size)
+    return metrics.score(table).nmi

@@ -8,7 +8,8 @@ import numpy.typing as npt
 from .._pyramid import halved
 from .._spline import Control, Grid
 from .ascent import ascend
-from .objective import Objective, Similarity
+from .objective import Objective
+from .similarity import Similarity
 
 Plane = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
@@ -16,12 +17,11 @@ Matrix = npt.NDArray[np.float64]
 # Measured over tests/bench/deformable.py: see docs/design.md, "Free-form deformation".
 BENDING = 100.0
 FOLDING = 0.02
-COARSE_BINS = 32
 # The coarsest level is the last one on which the shorter side of both images has at least this many pixels.
 _COARSEST_SIDE = 40
 _ITERATIONS = 100
 # Steps, in pixels of the level: where the ascent begins, the longest it may make, and where it ends.
-_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 0.5, 2.0, 0.02
+_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 0.5, 2.0, 0.05
 # A deformation must not push this share of the overlap that it starts with out of the moving image.
 _LEAST_OVERLAP = 0.8
 
@@ -66,11 +66,11 @@ def _climb(
     threads: int,
 ) -> tuple[Control, int]:
     """The best control points near `start`, which fold nothing, and the number of steps to them."""
-    similarity = Similarity(
-        fixed, moving, factor, matrix, grid, min(bins, COARSE_BINS) if factor > 1 else bins, threads
-    )
-    least_count = _LEAST_OVERLAP * float(similarity.histogram(np.zeros_like(start)).sum())
-    objective = Objective(similarity, BENDING, FOLDING, least_count)
+    similarity = Similarity(fixed, moving, factor, matrix, grid, bins, threads)
+    table, _ = similarity.evaluate(np.zeros_like(start))
+    least_count = _LEAST_OVERLAP * float(table.sum())
+    # One prior for the field, and as many observations as pixels: the fewer there are, the more the prior weighs.
+    objective = Objective(similarity, BENDING * factor**2, FOLDING, least_count)
     # What a coarser level found is not always an improvement on this one.
     start = max(start, np.zeros_like(start), key=objective.value)
     best = ascend(

@@ -2,12 +2,12 @@
 
     python tests/bench/deformable.py DATA [--threads N] [--seeds N] [--only TEXT] [--grid-spacing PX]
 
-DATA is the shared data folder: `aligned` has brain images of several contrasts on one grid, `registration/2d` a photo's
-bands. Moving is the second image under a random affine map (15 degrees, 8 %) followed by a smooth elastic field
-(Gaussian noise smoothed with sigma 18 px, its largest displacement 4.5 px), both images with noise of 3 % of their range;
-with --clean-fixed only moving. The error of a pixel is how far it comes out from where it was when the found map takes
-it to moving, and the known one back; pixels of the head only, for brains, because nothing is to be seen beside it. If
-SimpleITK is installed, its B-spline registration (Mattes mutual information, 16 px, after an affine one) runs on the
+DATA is the shared data folder: `aligned` has brain images of several contrasts on one grid, `registration/2d` the bands
+of a photo. Moving is the second image under a random affine map (15 degrees, 8 %) followed by a smooth elastic field
+(Gaussian noise smoothed with sigma 18 px, its largest displacement 4.5 px), both images with noise of 3 % of their
+range; with --clean-fixed only moving. The error of a pixel is how far it comes out from where it was when the found map
+takes it to moving, and the known one back; for brains, pixels of the head only, because nothing is seen beside it.
+If SimpleITK is installed, its B-spline registration (Mattes mutual information, 16 px, after an affine one) runs on the
 same pairs.
 """
 
@@ -103,13 +103,14 @@ class Case:
         """The errors of a map of (N, 2) points from fixed to moving, in pixels."""
         points = self.pixels()[:, self.judged.ravel()]
         moving = transform(points.T).T
-        inside = ((moving >= 0) & (moving.T <= np.array(self.shape[::-1]) - 1).T).all(axis=0)
+        last = np.array(self.shape[::-1])[:, None] - 1
+        inside = ((moving >= 0) & (moving <= last)).all(axis=0)
         return np.hypot(*(self.to_fixed(moving[:, inside]) - points[:, inside]))
 
 
 def itk(case):
     """SimpleITK's B-spline registration of a case: the map of points."""
-    import SimpleITK as sitk
+    import SimpleITK as sitk  # noqa: N813
 
     fixed, moving = sitk.GetImageFromArray(case.fixed), sitk.GetImageFromArray(case.moving)
 
@@ -179,9 +180,8 @@ def memory():
     ballast = np.ones((peak - now) * 1024, np.uint8)
     imgtool.register(fixed, moving, model="bspline", threads=2)
     more = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - peak
-    print(
-        f"\npeak memory at 2048x2048: {(more * 1024 + fixed.nbytes + moving.nbytes) / fixed.nbytes:.1f} images of float32"
-    )
+    images = (more * 1024 + fixed.nbytes + moving.nbytes) / fixed.nbytes
+    print(f"\npeak memory at 2048x2048: {images:.1f} images of float32")
     assert ballast[0] == 1
 
 

@@ -119,15 +119,26 @@ def test_refinement_does_not_change_the_field(isa, rng, left_out):
     np.testing.assert_allclose(fine_field, coarse_field, atol=1e-12)
 
 
-def test_sampling_at_displaced_positions_gives_the_linear_interpolant_and_its_slopes(isa, rng):
+def coefficients(image):
+    """The cubic B-spline through the pixels, padded for sampling."""
+    out = np.empty((image.shape[0] + 3, image.shape[1] + 3), image.dtype)
+    out[1:-2, 1:-2] = image
+    _ext.spline_coefficients(out[1:-2, 1:-2], out, 1, 2)
+    return out
+
+
+ABOUT = np.array([[0.9, -0.3, 5.0], [0.25, 1.1, -4.0], [0, 0, 1]])
+
+
+def test_sampling_at_displaced_positions_gives_the_spline_and_its_slopes(isa, rng):
     image = rng.standard_normal((30, 40))
-    about = np.array([[0.9, -0.3, 5.0], [0.25, 1.1, -4.0], [0, 0, 1]])
     columns, rows = np.arange(160) / 4 + 0.1, np.arange(33.0) - 0.2
     shift_x, shift_y = rng.uniform(-3, 3, (2, 33, 160))
     value, along_x, along_y = np.empty((3, 33, 160))
-    _ext.sample_displaced(image, about, columns, rows, shift_x, shift_y, value, along_x, along_y)
+    places = ABOUT, columns, rows, shift_x, shift_y
+    _ext.sample_displaced(coefficients(image), *places, -9.0, 9.0, value, along_x, along_y)
     x, y = columns + shift_x, rows[:, None] + shift_y
-    x, y = (about[i, 0] * x + about[i, 1] * y + about[i, 2] for i in (0, 1))
+    x, y = (ABOUT[i, 0] * x + ABOUT[i, 1] * y + ABOUT[i, 2] for i in (0, 1))
     inside = (x >= -0.5) & (x <= 39.5) & (y >= -0.5) & (y <= 29.5)
     np.testing.assert_array_equal(np.isnan(value), ~inside)
     assert 0.2 < inside.mean() < 0.9
@@ -135,37 +146,63 @@ def test_sampling_at_displaced_positions_gives_the_linear_interpolant_and_its_sl
     assert not along_y[~inside].any()
 
     def interpolated(x, y):
-        return ndimage.map_coordinates(image, [np.clip(y, 0, 29), np.clip(x, 0, 39)], order=1, mode="nearest")
+        return ndimage.map_coordinates(image, [np.clip(y, 0, 29), np.clip(x, 0, 39)], order=3, mode="mirror")
 
-    np.testing.assert_allclose(value[inside], interpolated(x, y)[inside], atol=1e-12)
-    step = 1e-4
-    smooth = inside & (abs(x % 1 - 0.5) < 0.49) & (abs(y % 1 - 0.5) < 0.49)
+    np.testing.assert_allclose(value[inside], interpolated(x, y)[inside], atol=1e-10)
+    step = 1e-5
+    smooth = inside & (abs(x - 19.5) < 19) & (abs(y - 14.5) < 14)
     for along, dx, dy in ((along_x, step, 0), (along_y, 0, step)):
         numeric = (interpolated(x + dx, y + dy) - interpolated(x - dx, y - dy)) / (2 * step)
-        np.testing.assert_allclose(along[smooth], numeric[smooth], atol=1e-9)
+        np.testing.assert_allclose(along[smooth], numeric[smooth], atol=1e-7)
+    assert not along_x[inside & ((x < 0) | (x > 39))].any()
+    assert not along_y[inside & ((y < 0) | (y > 29))].any()
 
 
-def test_samples_beside_a_missing_pixel_are_missing_and_flat(isa, rng):
-    image = rng.standard_normal((8, 9)).astype(np.float32)
-    image[4, 4] = np.nan
+def test_values_beyond_the_limits_are_held_and_do_not_move(isa, rng):
+    image = rng.standard_normal((20, 20))
+    places = np.eye(3), np.arange(20.0), np.arange(20.0), *np.full((2, 20, 20), 0.3)
+    free, held = np.empty((2, 3, 20, 20))
+    _ext.sample_displaced(coefficients(image), *places, -9.0, 9.0, *free)
+    _ext.sample_displaced(coefficients(image), *places, -0.2, 0.3, *held)
+    np.testing.assert_array_equal(held[0], np.clip(free[0], -0.2, 0.3))
+    moves = (free[0] > -0.2) & (free[0] < 0.3)
+    assert 10 < moves.sum() < 390
+    np.testing.assert_array_equal(held[1:], np.where(moves, free[1:], 0))
+
+
+def test_samples_that_touch_a_missing_coefficient_are_missing_and_flat(isa, rng):
+    padded = coefficients(rng.standard_normal((8, 9)).astype(np.float32))
+    padded[1 + 4, 1 + 4] = np.nan
     value, along_x, along_y = np.ones((3, 8, 9), np.float32)
-    still = np.full((8, 9), 0.25, np.float32)
-    _ext.sample_displaced(image, np.eye(3), np.arange(9.0), np.arange(8.0), still, still, value, along_x, along_y)
+    still = np.full((2, 8, 9), 0.25, np.float32)
+    _ext.sample_displaced(padded, np.eye(3), np.arange(9.0), np.arange(8.0), *still, -9.0, 9.0, value, along_x, along_y)
     missing = np.zeros((8, 9), bool)
-    missing[3:5, 3:5] = True
+    missing[2:6, 2:6] = True
     np.testing.assert_array_equal(np.isnan(value), missing)
     assert not along_x[missing].any()
     assert not along_y[missing].any()
 
 
 def test_single_precision_samples_like_double(isa, rng):
-    image = rng.standard_normal((50, 60))
-    about = np.array([[0.97, -0.1, 2.0], [0.12, 1.03, -1.0], [0, 0, 1]])
-    shift = rng.uniform(-2, 2, (2, 50, 60))
+    image, shift = rng.standard_normal((50, 60)), rng.uniform(-2, 2, (2, 50, 60)).astype(np.float32)
     results = []
     for dtype in (np.float32, np.float64):
         out = np.empty((3, 50, 60), dtype)
-        typed = shift.astype(np.float32).astype(dtype)
-        _ext.sample_displaced(image.astype(dtype), about, np.arange(60.0), np.arange(50.0), *typed, *out)
+        places = ABOUT, np.arange(60.0), np.arange(50.0), *shift.astype(dtype)
+        _ext.sample_displaced(coefficients(image.astype(dtype)), *places, -9.0, 9.0, *out)
         results.append(out)
-    np.testing.assert_allclose(results[0][0], results[1][0], atol=1e-4)
+    np.testing.assert_allclose(results[0], results[1], atol=1e-4)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("width", [5, 16, 45])
+def test_weighing_multiplies_slopes_and_sums_what_is_there(isa, rng, dtype, width):
+    weights = rng.integers(-127, 128, (7, width), dtype=np.int8)
+    value, along_x, along_y = rng.standard_normal((3, 7, width)).astype(dtype)
+    value[2, 1:4] = np.nan
+    slopes = along_x.copy(), along_y.copy()
+    total = _ext.weigh_slopes(weights, value, *slopes)
+    share = weights / 127
+    assert total == pytest.approx(np.nansum(share * value), abs=1e-5 if dtype is np.float32 else 1e-12)
+    for slope, along in zip(slopes, (along_x, along_y), strict=True):
+        np.testing.assert_allclose(slope, share * along, rtol=1e-6)
