@@ -110,8 +110,10 @@ def register(
         max_pixels=batch.max_pixels,
         overwrite=batch.overwrite,
     )
-    parameters: dict[str, Any] = {"fixed": fixed, "model": model, "grid_spacing": grid_spacing, "bins": bins}
+    parameters: dict[str, Any] = {"fixed": fixed, "model": model, "bins": bins}
     parameters |= {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
+    if model == "bspline":
+        parameters["grid_spacing"] = grid_spacing
     return execute("register", plan, work, batch, parameters=parameters | sampling)
 
 
