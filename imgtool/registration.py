@@ -7,14 +7,14 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import metrics
+from . import _ffd, metrics
 from ._background import static_frame
 from ._check import Array, as_array, thread_count
 from ._climb import Level, Start, Summit, climb, levels_of
 from ._frame import LADDER, Frame
 from ._search import Candidate, Search
 from .errors import ImgtoolError
-from .transforms import MatrixTransform, warp
+from .transforms import BSplineTransform, MatrixTransform, warp
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 BINS = 64
@@ -27,7 +27,7 @@ _SAME_PLACE = 0.1
 _EVEN_RATIO, _STEEPNESS = 1.35, 8
 _ELSEWHERE = 0.1
 
-REGISTERED_MODELS = ("auto", *LADDER)
+REGISTERED_MODELS = ("auto", *LADDER, "bspline")
 SEARCHES = ("auto", "none", "shift", "rotation", "full")
 BACKGROUNDS = ("auto", "none")
 
@@ -42,7 +42,7 @@ _LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 class Registration:
     """The result of `register`."""
 
-    transform: MatrixTransform  # fixed to moving pixel coordinates
+    transform: MatrixTransform | BSplineTransform  # fixed to moving pixel coordinates
     warped: Array  # moving on the grid of fixed, of moving's dtype and channels; 0 where moving does not reach
     nmi_before: float  # image centre on image centre, no rotation, or at `initial`; of images of up to 1.5 megapixels
     nmi_after: float  # of the same images with the transform
@@ -68,6 +68,7 @@ def register(
     search: str = "auto",
     background: str = "auto",
     initial: MatrixTransform | None = None,
+    grid_spacing: float | None = None,
     bins: int = BINS,
     fixed_mask: npt.ArrayLike | None = None,
     moving_mask: npt.ArrayLike | None = None,
@@ -84,9 +85,10 @@ def register(
     ----------
     fixed, moving : array_like of real numbers, (height, width) or (height, width, channels)
         Their sizes and dtypes may differ. NaN and infinite pixels do not count.
-    model : {"auto", "translation", "rigid", "similarity", "affine", "projective"}
+    model : {"auto", "translation", "rigid", "similarity", "affine", "projective", "bspline"}
         What the transform may do. "auto" begins with rigid and goes on as far as the evidence asks for; the result's
-        `transform.model` tells how far.
+        `transform.model` tells how far. "bspline" is an affine transform refined by a free-form deformation, which folds
+        nowhere: its Jacobian determinant is positive at every pixel and between them.
     search : {"auto", "none", "shift", "rotation", "full"}
         What is tried before the climb: all shifts; at all angles; and with scales from 0.6 to 1.7 in addition. "auto"
         tries angles, and scales where no angle stands out. With "none" the climb begins with the centres on each other:
@@ -96,6 +98,8 @@ def register(
         move with what it shows, and does not count.
     initial : MatrixTransform, optional
         Where the climb begins, instead of a search.
+    grid_spacing : float, optional
+        Distance of the control points of "bspline" in pixels of `fixed`, 1 or more. Default: 16.
     bins : int, 4 to 256
         Histogram bins per image.
     fixed_mask, moving_mask : array_like, (height, width), optional
@@ -137,6 +141,9 @@ def register(
             raise ImgtoolError(f"{name} {value!r} is unknown; use {', '.join(known)}")
     if initial is not None and search not in ("auto", "none"):
         raise ImgtoolError(f"search {search!r} would not use initial; leave one of the two out")
+    if grid_spacing is not None and model != "bspline":
+        raise ImgtoolError(f"grid_spacing is for model='bspline' only; the model is {model!r}")
+    spacing = _ffd.checked_spacing(grid_spacing)
     planes = (
         _unit_plane(fixed, "fixed", fixed_mask, channel_axis, threads),
         _unit_plane(moving, "moving", moving_mask, channel_axis, threads),
@@ -146,8 +153,13 @@ def register(
     static = static_frame(*planes) if background == "auto" else None
     if static is not None:
         planes = _without(planes[0], static), _without(planes[1], static)
-    found = _find(planes, model, search, initial, bins, threads)
-    transform = MatrixTransform(found.top.matrix, found.top.model, planes[0].shape, planes[1].shape)
+    found = _find(planes, "affine" if model == "bspline" else model, search, initial, bins, threads)
+    matrix = MatrixTransform(found.top.matrix, found.top.model, planes[0].shape, planes[1].shape)
+    transform: MatrixTransform | BSplineTransform = matrix
+    steps, nmi_after = found.top.steps, found.nmi_after
+    if model == "bspline":
+        transform, nmi_after, more = _ffd.fit_spline(*planes, matrix, spacing, bins, threads)
+        steps += more
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None
     has_alpha = axis is not None and image.shape[-1] in (2, 4)
@@ -158,8 +170,8 @@ def register(
         transform,
         warped,
         found.nmi_before,
-        found.nmi_after,
-        found.top.steps,
+        nmi_after,
+        steps,
         time.perf_counter() - began,
         overlap,
         found.confidence >= 0.5,

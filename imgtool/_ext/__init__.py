@@ -47,6 +47,16 @@ KERNELS = {
         "score",
     ),
     "orientation": ("Shifts", "area_means", "orientation_sums"),
+    "spline": (
+        "bending_product",
+        "sample_displaced",
+        "spline_adjoint",
+        "spline_axis",
+        "spline_field",
+        "spline_points",
+        "spline_refined",
+        "weigh_slopes",
+    ),
     "warp": (
         "Places",
         "affine_sums",

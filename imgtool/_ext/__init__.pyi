@@ -9,6 +9,7 @@ _Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of o
 _Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
 _Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
+_Indices: TypeAlias = npt.NDArray[np.int32]
 
 SUPPORTED: list[str]
 ISA: str
@@ -201,3 +202,37 @@ class Shifts:
 
 def area_means(image: _Float32, means: _Float32, weights: _Float32) -> None: ...
 def orientation_sums(samples: _Float32, pixels: _Float32, noise: float, matrix: _Float64, sums: _Float64) -> None: ...
+def spline_axis(
+    positions: _Float64, origin: float, spacing: float, cells: int, order: int, first: _Indices, weights: _Real
+) -> None: ...
+def spline_field(
+    control: _Real, columns: _Indices, column_weights: _Real, rows: _Indices, row_weights: _Real, out: _Real
+) -> None: ...
+def spline_adjoint(
+    field: _Real,
+    columns: _Indices,
+    column_weights: _Real,
+    rows: _Indices,
+    row_weights: _Real,
+    out: _Float64,
+    base: int,
+) -> None: ...
+def spline_points(
+    control: _Real, columns: _Indices, column_weights: _Real, rows: _Indices, row_weights: _Real, out: _Real
+) -> None: ...
+def spline_refined(control: _Float64, out: _Float64) -> None: ...
+def bending_product(control: _Float64, column_bands: _Float64, row_bands: _Float64, out: _Float64) -> None: ...
+def sample_displaced(
+    image: _Real,
+    matrix: _Float64,
+    columns: _Float64,
+    rows: _Float64,
+    shift_x: _Real,
+    shift_y: _Real,
+    low: float,
+    high: float,
+    value: _Real,
+    along_x: _Real,
+    along_y: _Real,
+) -> None: ...
+def weigh_slopes(weights: npt.NDArray[np.int8], value: _Real, along_x: _Real, along_y: _Real) -> float: ...

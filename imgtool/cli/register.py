@@ -27,15 +27,29 @@ def _bins(value: Any) -> int:
     return bin_count(value)
 
 
+def _spacing(value: float) -> float:
+    from .._ffd import checked_spacing
+
+    return checked_spacing(value)
+
+
 @click.command(context_settings=HELP)
 @click.argument("fixed", type=FILE)
 @click.argument("moving", metavar="MOVING...", nargs=-1, required=True, type=FILE)
 @click.option(
     "-m",
     "--model",
-    type=click.Choice(["translation", "rigid", "similarity", "affine"]),
+    type=click.Choice(["translation", "rigid", "similarity", "affine", "bspline"]),
     default="affine",
-    help="What may happen to the moving image: shifts; and rotation; and one scale; and two scales and shear.",
+    help="What may happen to the moving image: shifts; and rotation; and one scale; and two scales and shear; and a "
+    "smooth deformation that folds nowhere.",
+)
+@click.option(
+    "--grid-spacing",
+    type=float,
+    metavar="PX",
+    callback=parsed(_spacing),
+    help="Distance of the control points of -m bspline in pixels of the fixed image, 1 or more; 16 if not given.",
 )
 @click.option(
     "-t",
@@ -55,6 +69,7 @@ def register(
     fixed: str,
     moving: tuple[str, ...],
     model: str,
+    grid_spacing: float | None,
     transform: str | None,
     fixed_mask: str | None,
     moving_mask: str | None,
@@ -77,6 +92,8 @@ def register(
     The transform maps pixel coordinates (x, y) of the fixed image to those of the moving one. A line on standard output
     tells what was found. Where NMI did not grow, nothing is written, and the exit status is 1.
     """
+    if grid_spacing is not None and model != "bspline":
+        raise click.UsageError(f"--grid-spacing is for -m bspline; the model is {model}")
     items, folders = plan_outputs(moving, transform, batch)
     others = [name for name in (fixed, fixed_mask, moving_mask) if name is not None]
     for name in others:
@@ -87,12 +104,14 @@ def register(
         register_file,
         references=read_references(fixed, fixed_mask, moving_mask, max_pixels=batch.max_pixels),
         model=model,
+        grid_spacing=grid_spacing,
         bins=bins,
         **sampling,
         max_pixels=batch.max_pixels,
         overwrite=batch.overwrite,
     )
-    parameters = {"fixed": fixed, "model": model, "fixed_mask": fixed_mask, "moving_mask": moving_mask, "bins": bins}
+    parameters: dict[str, Any] = {"fixed": fixed, "model": model, "grid_spacing": grid_spacing, "bins": bins}
+    parameters |= {"fixed_mask": fixed_mask, "moving_mask": moving_mask}
     return execute("register", plan, work, batch, parameters=parameters | sampling)
 
 
@@ -162,6 +181,7 @@ def register_file(
     *,
     references: References,
     model: str,
+    grid_spacing: float | None,
     bins: int,
     interpolation: str,
     fill: float,
@@ -180,6 +200,7 @@ def register_file(
                 references.fixed.data,
                 moving.data,
                 model=model,
+                grid_spacing=grid_spacing,
                 bins=bins,
                 fixed_mask=references.fixed_mask,
                 moving_mask=references.moving_mask,

@@ -7,6 +7,7 @@ at the centre of the first pixel; the warped image is moving(transform(p)) at ea
 from ._base import FORMAT as FORMAT
 from ._base import VERSION as VERSION
 from ._base import Transform as Transform
+from .bspline import BSplineTransform as BSplineTransform
 from .composite import Composite as Composite
 from .field import DisplacementField as DisplacementField
 from .inversion import inverse_field as inverse_field
