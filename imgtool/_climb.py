@@ -37,6 +37,8 @@ _LAST_STEP_FULL_SIZE = 0.004
 _EDGES, _EDGES_AT_LAST = 1.0, 0.004
 # What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
 _GAIN, _WORTH_GAIN = 0.003, 1.0
+# On how many levels running the next model is tried in vain before it is not tried any more.
+_REFUSALS = 2
 
 
 def _beside(size: int) -> npt.NDArray[np.float32]:
@@ -149,7 +151,7 @@ def climb(
 
     `model` may be "auto": then, on each level, the next model is taken if it gains enough.
     """
-    matrix, rung, steps = start.matrix, start.model, 0
+    matrix, rung, steps, refusals = start.matrix, start.model, 0, 0
     for number in reversed(range(len(pyramid))):
         factor, planes = pyramid[number]
         level = Level(planes, factor, min(bins, _COARSE_BINS) if number else bins, frame, threads)
@@ -163,13 +165,14 @@ def climb(
         for rung in rungs:
             matrix, height, taken = level.climb(rung, matrix, view, share)
             steps += taken
-        while model == "auto" and rung != LADDER[-1]:
+        while model == "auto" and rung != LADDER[-1] and refusals < _REFUSALS:
             wider = LADDER[LADDER.index(rung) + 1]
             there, higher, taken = level.climb(wider, matrix, view, share)
             steps += taken
             if higher < height + _GAIN or edges.worth(there) < edges.worth(matrix) + _WORTH_GAIN:
+                refusals += 1
                 break
-            rung, matrix, height = wider, there, higher
+            rung, matrix, height, refusals = wider, there, higher, 0
     return Summit(matrix, rung, steps)
 
 

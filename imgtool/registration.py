@@ -24,7 +24,7 @@ _LEAST_SIDE = 4
 _SAME_PLACE = 0.1
 # How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
 # the odds rise: see docs/accuracy.md, "Confidence".
-_EVEN_RATIO, _STEEPNESS = 1.35, 8
+_EVEN_RATIO, _STEEPNESS = 1.45, 8
 _ELSEWHERE = 0.1
 
 REGISTERED_MODELS = ("auto", *LADDER, "bspline")
