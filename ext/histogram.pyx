@@ -1,99 +1,122 @@
-"""Joint histograms with cubic B-spline Parzen windows on both images, and what follows from them per sample.
+"""Joint histograms with cubic B-spline Parzen windows on both images, NMI, and its derivative for each sample.
 
-Samples are flat arrays of bin coordinates in [1, bins - 2]; a sample that is NaN in either image does not exist.
+An image is a flat sequence of samples with bin coordinates in an interval [low, high] within [1, bins - 2]; one that is
+masked, NaN or infinite in either image does not exist.
 """
 
-from libc.math cimport INFINITY, NAN
-from bspline cimport cubic_slopes, cubic_weights, real
+from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer, Py_buffer
+from libc.string cimport memset
+import numpy as np
 
-cdef extern from "patch.h":
-    void add_patch_float(double *patch, Py_ssize_t stride, const float *a, const float *b) noexcept nogil
-    void add_patch_double(double *patch, Py_ssize_t stride, const double *a, const double *b) noexcept nogil
-    float dot_patch_float(const float *patch, Py_ssize_t stride, const float *a, const float *b) noexcept nogil
-    double dot_patch_double(const double *patch, Py_ssize_t stride, const double *a, const double *b) noexcept nogil
+from bspline cimport real
+from samples cimport Samples, describe, look
+from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
+                     tabulate)
+from windows cimport (BLOCK, Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half,
+                      stretched, to_coordinates)
 
-# Weights are computed for blocks of samples, in loops that vectorise, before the scattered reads and writes.
 cdef enum:
-    BLOCK = 128
+    STRIP = 32
 
 
-cdef inline int pack(
-    const real *fixed, const real *warped, real low, real high, Py_ssize_t count, real *kept_fixed, real *kept_warped,
-    int *sample
-) noexcept nogil:
-    # Comparisons with NaN are false: one test drops missing samples and those outside the open range (low, high).
-    cdef Py_ssize_t i
-    cdef int kept = 0
-    for i in range(count):
-        kept_fixed[kept] = fixed[i]
-        kept_warped[kept] = warped[i]
-        sample[kept] = <int>i
-        kept += (fixed[i] == fixed[i]) & (low < warped[i]) & (warped[i] < high)
-    return kept
+cdef enum Method:  # the order of imgtool.metrics.METHODS
+    EXACT
+    HALF
+    COUNTS
 
 
-cdef inline void window(
-    const real *positions, int *first, real *weights, int count, int last, bint slopes
-) noexcept nogil:
-    # `last` is the largest whole part for which all four taps are bins; the weights hold for t = 1 as well.
-    cdef int k, whole
-    cdef real t
-    for k in range(count):
-        whole = <int>positions[k]
-        whole = whole if whole < last else last
-        t = positions[k] - whole
-        first[k] = whole - 1
-        if slopes:
-            cubic_slopes(t, &weights[4 * k])
+cdef class Image:
+    """Samples of an image of any real dtype and strides, in float32 (`single`) or float64; `mask` is bytes or None."""
+
+    cdef Py_buffer image, mask
+    cdef bint has_image, has_mask
+    cdef readonly bint single
+    cdef Samples samples
+
+    def __cinit__(self, image, mask, bint single):
+        cdef float *as_float = NULL
+        cdef double *as_double = NULL
+        PyObject_GetBuffer(image, &self.image, PyBUF_FORMAT | PyBUF_STRIDES)
+        self.has_image = True
+        if mask is not None:
+            PyObject_GetBuffer(mask, &self.mask, PyBUF_STRIDES)
+            self.has_mask = True
+            if self.mask.itemsize != 1 or self.mask.ndim != self.image.ndim:
+                raise ValueError("mask must be bytes in the shape of the image")
+        self.single = single
+        if single:
+            describe(&self.image, &self.mask if self.has_mask else NULL, as_float, &self.samples)
         else:
-            cubic_weights(t, &weights[4 * k])
+            describe(&self.image, &self.mask if self.has_mask else NULL, as_double, &self.samples)
+
+    def __dealloc__(self):
+        if self.has_image:
+            PyBuffer_Release(&self.image)
+        if self.has_mask:
+            PyBuffer_Release(&self.mask)
+
+    @property
+    def size(self):
+        return self.samples.size
 
 
-cdef void add(const real *fixed, const real *warped, double *table, int bins, Py_ssize_t count) noexcept nogil:
-    cdef real f[BLOCK]
-    cdef real w[BLOCK]
-    cdef real f_weights[4 * BLOCK]
-    cdef real w_weights[4 * BLOCK]
-    cdef int sample[BLOCK]
-    cdef int row[BLOCK]
-    cdef int column[BLOCK]
-    cdef int kept = pack(fixed, warped, <real>-INFINITY, <real>INFINITY, count, f, w, sample)
-    cdef int k
-    cdef double *patch
-    window(f, row, f_weights, kept, bins - 3, False)
-    window(w, column, w_weights, kept, bins - 3, False)
-    for k in range(kept):
-        patch = table + row[k] * bins + column[k]
-        if real is float:
-            add_patch_float(patch, bins, f_weights + 4 * k, w_weights + 4 * k)
-        else:
-            add_patch_double(patch, bins, f_weights + 4 * k, w_weights + 4 * k)
+cdef struct Tails:
+    Py_ssize_t finite, below, above, low_ties, high_ties
 
 
-cdef void differentiate(
-    const real *fixed, const real *warped, const real *table, int bins, real low, real high, Py_ssize_t count, real *out
+cdef bint collect_tails(
+    const Samples *samples, real low, real high, real[::1] below, real[::1] above, Py_ssize_t start, Py_ssize_t stop,
+    Tails *found
 ) noexcept nogil:
-    cdef real f[BLOCK]
-    cdef real w[BLOCK]
-    cdef real f_weights[4 * BLOCK]
-    cdef real w_slopes[4 * BLOCK]
-    cdef int sample[BLOCK]
-    cdef int row[BLOCK]
-    cdef int column[BLOCK]
-    cdef int kept = pack(fixed, warped, low, high, count, f, w, sample)
-    cdef int k
-    cdef Py_ssize_t i
-    cdef const real *patch
-    window(f, row, f_weights, kept, bins - 3, False)
-    window(w, column, w_slopes, kept, bins - 3, True)
-    for i in range(count):
-        out[i] = 0
-    for k in range(kept):
-        patch = table + row[k] * bins + column[k]
-        if real is float:
-            out[sample[k]] = dot_patch_float(patch, bins, f_weights + 4 * k, w_slopes + 4 * k)
-        else:
-            out[sample[k]] = dot_patch_double(patch, bins, f_weights + 4 * k, w_slopes + 4 * k)
+    """Returns whether there was room for all."""
+    cdef real scratch[BLOCK]
+    cdef const real *block
+    cdef int i, count, first, inside
+    cdef real value
+    while start < stop:
+        count = <int>min(BLOCK, stop - start)
+        block = look(samples, start, count, scratch)
+        start += count
+        for first in range(0, count, 32):  # STRIP
+            inside = 0
+            for i in range(first, min(first + STRIP, count)):
+                inside += (block[i] - block[i] == 0) & (low < block[i]) & (block[i] < high)
+            found.finite += inside
+            if inside == STRIP:
+                continue
+            found.finite -= inside
+            if found.below + STRIP > below.shape[0] or found.above + STRIP > above.shape[0]:
+                return False
+            for i in range(first, min(first + STRIP, count)):
+                value = block[i]
+                if not value - value == 0:
+                    continue
+                found.finite += 1
+                if value < low:
+                    below[found.below] = value
+                    found.below += 1
+                elif value > high:
+                    above[found.above] = value
+                    found.above += 1
+                else:
+                    found.low_ties += value == low
+                    found.high_ties += value == high
+    return True
+
+
+def find_tails(
+    Image image, double low, double high, real[::1] below, real[::1] above, Py_ssize_t start, Py_ssize_t stop
+):
+    """Of the samples [start, stop) put those below `low` into one array and those above `high` into another.
+
+    Returns the numbers of finite samples, of those below, above, and equal to `low` and to `high`; or None if there is
+    not room for all and 32 more.
+    """
+    cdef Tails found = Tails(0, 0, 0, 0, 0)
+    cdef bint complete
+    with nogil:
+        complete = collect_tails(&image.samples, <real>low, <real>high, below, above, start, stop, &found)
+    return (found.finite, found.below, found.above, found.low_ties, found.high_ties) if complete else None
 
 
 def bin_coordinates(
@@ -101,26 +124,30 @@ def bin_coordinates(
     Py_ssize_t stop
 ):
     """`low + (values - origin) * scale`, held within [low, high]; NaN and infinite values become NaN."""
-    cdef Py_ssize_t i
-    cdef real value
+    cdef Mapping mapping
+    mapping.origin, mapping.scale, mapping.low, mapping.high = origin, scale, low, high
+    if start == stop:
+        return
     with nogil:
-        for i in range(start, stop):
-            value = low + (values[i] - origin) * scale
-            value = value if value > low else low
-            value = value if value < high else high
-            # x - x is 0 for every finite x and NaN for all others.
-            out[i] = value if values[i] - values[i] == 0 else <real>NAN
+        to_coordinates(&values[start], stop - start, &mapping, &out[start])
 
 
 def joint_histogram(
     const real[::1] fixed, const real[::1] warped, double[:, ::1] table, Py_ssize_t start, Py_ssize_t stop
 ):
     """Add the Parzen windows of samples [start, stop) to `table` (fixed bins, warped bins)."""
-    cdef Py_ssize_t first = start
+    cdef real f[BLOCK]
+    cdef real m[BLOCK]
+    cdef int i, count, bins = <int>table.shape[0]
+    cdef double[::1] windows = np.zeros(bins * stretched(bins))
     with nogil:
-        while first < stop:
-            add(&fixed[first], &warped[first], &table[0, 0], <int>table.shape[0], min(BLOCK, stop - first))
-            first += BLOCK
+        while start < stop:
+            count = <int>min(BLOCK, stop - start)
+            for i in range(count):
+                f[i], m[i] = fixed[start + i], warped[start + i]
+            add_exact(f, m, count, &windows[0], bins)
+            start += count
+        fold(&windows[0], stretched(bins), bins, bins, &table[0, 0])
 
 
 def sample_slopes(
@@ -131,10 +158,239 @@ def sample_slopes(
 
     Missing samples, and those with a warped value not strictly between `low` and `high`, get 0.
     """
-    cdef Py_ssize_t first = start
+    cdef real f[BLOCK]
+    cdef real m[BLOCK]
+    cdef real slope[BLOCK]
+    cdef int i, count
     with nogil:
-        while first < stop:
-            differentiate(
-                &fixed[first], &warped[first], &table[0, 0], <int>table.shape[0], low, high, min(BLOCK, stop - first),
-                &out[first])
-            first += BLOCK
+        while start < stop:
+            count = <int>min(BLOCK, stop - start)
+            for i in range(count):
+                f[i], m[i] = fixed[start + i], warped[start + i]
+            slope_exact(f, m, count, low, high, &table[0, 0], <int>table.shape[0], slope)
+            for i in range(count):
+                out[start + i] = slope[i]
+            start += count
+
+
+def score(double[:, ::1] table):
+    """NMI of a joint histogram, and the table whose windowed sum is its derivative, as `tabulate` makes them."""
+    cdef int bins = <int>table.shape[0]
+    marginals, slopes, work, figures = np.empty((2, bins)), np.empty((bins, bins)), np.empty(2 * bins), np.empty(5)
+    cdef double[:, ::1] marginals_view = marginals, slopes_view = slopes
+    cdef double[::1] work_view = work, figures_view = figures
+    with nogil:
+        tabulate(&table[0, 0], bins, &marginals_view[0, 0], &marginals_view[1, 0], &slopes_view[0, 0], &work_view[0],
+                 &figures_view[0])
+    return figures_view[4], slopes
+
+
+cdef class Workspace:
+    """NMI of two images, and its derivative, for one pair after another in the same memory.
+
+    `method` is EXACT, HALF (the fixed image in sub-bins, `per_bin` per bin) or COUNTS (both images in sub-bins). One
+    evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each releases the GIL.
+    """
+
+    cdef readonly int bins, per_bin, columns
+    cdef int method
+    cdef double low, high
+    cdef Image fixed, moving
+    cdef Mapping fixed_mapping, moving_mapping
+    cdef double[:, ::1] parts  # of EXACT and HALF: a table per lane
+    cdef unsigned int[:, ::1] counts  # of COUNTS: a table per lane, and a cell for the missing samples
+    cdef int[::1] cells  # of COUNTS: where each sample was counted
+    cdef int[::1] first
+    cdef double[:, ::1] weights, narrow_slopes
+    cdef double[::1] half_table
+    cdef double[::1] work
+    cdef readonly double[:, ::1] joint, slopes
+    cdef readonly double[:, ::1] marginals
+    cdef readonly double[::1] figures
+    cdef float[::1] single_table
+    cdef double[::1] double_table
+
+    def __init__(self, int bins, double low, double high, int method, int per_bin, int lanes):
+        cdef int rows
+        self.bins, self.low, self.high, self.method, self.per_bin = bins, low, high, method, per_bin
+        self.columns = sub_bin_count(low, high, per_bin)
+        rows = bins if method == EXACT else self.columns
+        if method == COUNTS:
+            self.counts = np.zeros((lanes, rows * rows + 1), np.uint32)
+            self.single_table = np.zeros(rows * rows + 1, np.float32)
+        else:
+            self.parts = np.zeros((lanes, rows * (stretched(bins) if method == EXACT else bins)))
+            self.single_table = np.zeros(rows * bins, np.float32)
+            self.double_table = np.zeros(rows * bins)
+        if method != EXACT:
+            self.first = np.zeros(rows, np.intc)
+            self.weights, self.narrow_slopes = np.zeros((rows, 4)), np.zeros((rows, 4))
+            self.half_table = np.zeros(bins * rows)
+            sub_bin_windows(
+                bins, low, high, per_bin, &self.first[0], &self.weights[0, 0], &self.narrow_slopes[0, 0])
+        self.cells = np.zeros(0, np.intc)
+        self.joint, self.slopes = np.zeros((bins, bins)), np.zeros((bins, bins))
+        self.marginals, self.work, self.figures = np.zeros((2, bins)), np.zeros(2 * bins), np.zeros(5)
+
+    def take(self, Image fixed not None, double fixed_origin, double fixed_scale, Image moving not None,
+             double moving_origin, double moving_scale):
+        """The images to compare, and the intensities at `low` and bins per intensity that map them."""
+        if fixed.samples.size != moving.samples.size or fixed.single != moving.single:
+            raise ValueError("images to compare have the same number of samples and one precision")
+        self.fixed, self.moving = fixed, moving
+        self.fixed_mapping = Mapping(fixed_origin, fixed_scale, self.low, self.high)
+        self.moving_mapping = Mapping(moving_origin, moving_scale, self.low, self.high)
+        if self.method == COUNTS and self.cells.shape[0] != fixed.samples.size:
+            self.cells = np.empty(fixed.samples.size, np.intc)
+
+    def add(self, int lane, Py_ssize_t start, Py_ssize_t stop):
+        """The joint histogram of samples [start, stop), in the place of what was in this lane."""
+        cdef float singles[2 * BLOCK]
+        cdef double doubles[2 * BLOCK]
+        with nogil:
+            if self.method == COUNTS:
+                memset(&self.counts[lane, 0], 0, sizeof(unsigned int) * self.counts.shape[1])
+            else:
+                memset(&self.parts[lane, 0], 0, sizeof(double) * self.parts.shape[1])
+            if self.fixed.single:
+                add_samples(self, lane, start, stop, singles)
+            else:
+                add_samples(self, lane, start, stop, doubles)
+
+    def tabulate(self, int lanes):
+        """Sum the first `lanes` lanes, and make of them the joint histogram, its figures and the tables of slopes."""
+        cdef Py_ssize_t i
+        cdef int lane, bins = self.bins, columns = self.columns
+        with nogil:
+            if self.method == COUNTS:
+                for lane in range(1, lanes):
+                    for i in range(self.counts.shape[1]):
+                        self.counts[0, i] += self.counts[lane, i]
+                gather_rows(&self.counts[0, 0], columns, columns, &self.first[0], &self.weights[0, 0], bins,
+                            &self.half_table[0])
+                gather_columns(&self.half_table[0], bins, columns, &self.first[0], &self.weights[0, 0], bins,
+                               &self.joint[0, 0])
+            else:
+                for lane in range(1, lanes):
+                    for i in range(self.parts.shape[1]):
+                        self.parts[0, i] += self.parts[lane, i]
+                if self.method == HALF:
+                    gather_rows(&self.parts[0, 0], columns, bins, &self.first[0], &self.weights[0, 0], bins,
+                                &self.joint[0, 0])
+                else:
+                    memset(&self.joint[0, 0], 0, sizeof(double) * bins * bins)
+                    fold(&self.parts[0, 0], stretched(bins), bins, bins, &self.joint[0, 0])
+            tabulate(&self.joint[0, 0], bins, &self.marginals[0, 0], &self.marginals[1, 0], &self.slopes[0, 0],
+                     &self.work[0], &self.figures[0])
+            self.fill_tables()
+
+    cdef void fill_tables(self) noexcept nogil:
+        # Per unit of intensity of moving.
+        cdef Py_ssize_t i
+        cdef int bins = self.bins, columns = self.columns
+        cdef double scale = self.moving_mapping.scale
+        cdef double *slopes = &self.slopes[0, 0]
+        for i in range(bins * bins):
+            slopes[i] *= scale
+        if self.method == COUNTS:
+            spread_columns(slopes, bins, bins, columns, &self.first[0], &self.narrow_slopes[0, 0], &self.half_table[0])
+            spread_rows(&self.half_table[0], columns, columns, &self.first[0], &self.weights[0, 0],
+                        &self.single_table[0])
+        elif self.method == HALF:
+            if self.fixed.single:
+                spread_rows(slopes, bins, columns, &self.first[0], &self.weights[0, 0], &self.single_table[0])
+            else:
+                spread_rows(slopes, bins, columns, &self.first[0], &self.weights[0, 0], &self.double_table[0])
+        else:
+            for i in range(bins * bins):
+                self.single_table[i] = <float>slopes[i]
+                self.double_table[i] = slopes[i]
+
+    def differentiate(self, field, result[::1] out, Py_ssize_t start, Py_ssize_t stop):
+        """The derivative of NMI with respect to moving at samples [start, stop), times each component of `field`.
+
+        `field` is (components, *shape) of any strides, or None for the derivative itself; `out` is its size.
+        """
+        cdef Py_buffer view
+        cdef Samples samples
+        cdef Samples *components = NULL
+        cdef result *kind = NULL
+        cdef float singles[BLOCK]
+        cdef double doubles[BLOCK]
+        if field is not None:
+            PyObject_GetBuffer(field, &view, PyBUF_FORMAT | PyBUF_STRIDES)
+            describe(&view, NULL, kind, &samples)
+            components = &samples
+        try:
+            with nogil:
+                if self.fixed.single:
+                    multiply_slopes(self, components, &out[0], start, stop, singles)
+                else:
+                    multiply_slopes(self, components, &out[0], start, stop, doubles)
+        finally:
+            if field is not None:
+                PyBuffer_Release(&view)
+
+
+cdef void add_samples(Workspace w, int lane, Py_ssize_t start, Py_ssize_t stop, real *f) noexcept nogil:
+    # `f` has room for two blocks.
+    cdef real *m = f + BLOCK
+    cdef int count
+    cdef real low = <real>w.low, high = <real>w.high
+    while start < stop:
+        count = <int>min(BLOCK, stop - start)
+        to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
+        to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
+        if w.method == EXACT:
+            add_exact(f, m, count, &w.parts[lane, 0], w.bins)
+        elif w.method == HALF:
+            add_half(f, m, count, low, high, w.per_bin, &w.parts[lane, 0], w.bins)
+        else:
+            add_counts(f, m, count, low, high, w.per_bin, &w.counts[lane, 0], &w.cells[start])
+        start += count
+
+
+cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *out) noexcept nogil:
+    cdef real f[BLOCK]
+    cdef real m[BLOCK]
+    cdef int i
+    cdef real low = <real>w.low, high = <real>w.high
+    cdef const real *table
+    if w.method == COUNTS:
+        for i in range(count):
+            out[i] = w.single_table[w.cells[start + i]]
+        return
+    if real is float:
+        table = &w.single_table[0]
+    else:
+        table = &w.double_table[0]
+    to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
+    to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
+    if w.method == EXACT:
+        slope_exact(f, m, count, low, high, table, w.bins, out)
+    else:
+        slope_half(f, m, count, low, high, w.per_bin, table, w.bins, out)
+
+
+cdef void multiply_slopes(
+    Workspace w, const Samples *field, result *out, Py_ssize_t start, Py_ssize_t stop, real *slope
+) noexcept nogil:
+    cdef result block[BLOCK]
+    cdef const result *component
+    cdef Py_ssize_t size = w.fixed.samples.size, offset
+    cdef int i, count
+    while start < stop:
+        count = <int>min(BLOCK, stop - start)
+        slopes_of(w, start, count, slope)
+        if field == NULL:
+            for i in range(count):
+                out[start + i] = <result>slope[i]
+        else:
+            offset = start
+            while offset < field.size:
+                component = look(field, offset, count, block)
+                for i in range(count):
+                    # A missing pixel often has no gradient either, and NaN * 0 is not 0.
+                    out[offset + i] = slope[i] * component[i] if slope[i] != 0 else 0
+                offset += size
+        start += count

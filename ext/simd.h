@@ -20,6 +20,9 @@
 typedef float float_vector __attribute__((vector_size(VECTOR_BYTES), aligned(4), may_alias));
 typedef double double_vector __attribute__((vector_size(VECTOR_BYTES), aligned(8), may_alias));
 
+/* What an interpolation reads at one corner: up to four numbers that lie together. */
+typedef float quad __attribute__((vector_size(16), aligned(4), may_alias));
+
 /* transpose_float, transpose_double: square blocks of one vector's lanes, source and goal in every second vector.
    A transposition is log2(lanes) rounds of interleaving the first half of the rows with the second. */
 typedef int float_lanes __attribute__((vector_size(VECTOR_BYTES)));

@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from .errors import ImgtoolError as ImgtoolError
     from .filters import convolve as convolve
+    from .metrics import Similarity as Similarity
+    from .metrics import Workspace as Workspace
     from .metrics import nmi as nmi
     from .metrics import nmi_gradient as nmi_gradient
+    from .metrics import similarity as similarity
     from .registration import Registration as Registration
     from .registration import register as register
+    from .transforms import warp as warp
 
 __version__ = "0.1.0"
 
@@ -24,12 +28,27 @@ __version__ = "0.1.0"
 _HOMES = {
     "ImgtoolError": "errors",
     "Registration": "registration",
+    "Similarity": "metrics",
+    "Workspace": "metrics",
     "convolve": "filters",
     "nmi": "metrics",
     "nmi_gradient": "metrics",
     "register": "registration",
+    "similarity": "metrics",
+    "warp": "transforms",
 }
-__all__ = ["ImgtoolError", "Registration", "convolve", "nmi", "nmi_gradient", "register"]
+__all__ = [
+    "ImgtoolError",
+    "Registration",
+    "Similarity",
+    "Workspace",
+    "convolve",
+    "nmi",
+    "nmi_gradient",
+    "register",
+    "similarity",
+    "warp",
+]
 
 
 def __getattr__(name: str) -> Any:

@@ -2,35 +2,34 @@
 
 import time
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from . import _ffd, metrics
+from ._background import static_frame
 from ._check import Array, as_array, thread_count
-from ._objective import Frame, Objective
-from ._optimise import maximise
-from ._pyramid import halved
+from ._climb import Level, Start, Summit, climb, levels_of
+from ._frame import LADDER, Frame
+from ._search import Candidate, Search
 from .errors import ImgtoolError
-from .transforms import MODELS, BSplineTransform, MatrixTransform, warp
+from .transforms import BSplineTransform, MatrixTransform, warp
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 BINS = 64
-_COARSE_BINS = 24
 _LEAST_SIDE = 4
-# The coarsest level is the last one on which the smaller image's longer side has at least this many pixels ...
-_COARSEST_SIDE = 32
-# ... and the shorter side of either image this many.
-_COARSEST_SHORT_SIDE = 8
-# NMI can grow without end while the overlap shrinks to a place where both images are flat: such steps are refused.
-_LEAST_OVERLAP = 0.4
-_ITERATIONS = 60
-# Steps, in pixels of the level: where the climb begins, the longest it may make, and where it ends.
-_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1.0, 4.0, 0.01
-_LAST_STEP_FULL_SIZE = 0.002
 # A result that moves the corners by less than this, in pixels, and is not better than the start, is the start: images
 # that fit from the beginning come back unchanged.
 _SAME_PLACE = 0.1
+# How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
+# the odds rise: see docs/accuracy.md, "Confidence".
+_EVEN_RATIO, _STEEPNESS = 1.45, 8
+_ELSEWHERE = 0.1
+
+REGISTERED_MODELS = ("auto", *LADDER, "bspline")
+SEARCHES = ("auto", "none", "shift", "rotation", "full")
+BACKGROUNDS = ("auto", "none")
 
 Matrix = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
@@ -45,11 +44,15 @@ class Registration:
 
     transform: MatrixTransform | BSplineTransform  # fixed to moving pixel coordinates
     warped: Array  # moving on the grid of fixed, of moving's dtype and channels; 0 where moving does not reach
-    nmi_before: float  # at full size where the search began: image centre on image centre, no rotation
-    nmi_after: float  # at full size with the transform
+    nmi_before: float  # image centre on image centre, no rotation, or at `initial`; of images of up to 1.5 megapixels
+    nmi_after: float  # of the same images with the transform
     iterations: int  # accepted optimiser steps, all levels
     seconds: float
     overlap: float  # share of the fixed image's pixels that map inside the moving image
+    confident: bool  # whether the evidence singles this transform out
+    confidence: float  # from 0 to 1; `confident` from 0.5 on
+    search: str  # how far the search before the climb went: "none", "shift", "rotation" or "full"
+    static_frame: float  # share of the fixed image's pixels set aside as a frame that does not move
 
     @property
     def improved(self) -> bool:
@@ -61,7 +64,10 @@ def register(
     fixed: npt.ArrayLike,
     moving: npt.ArrayLike,
     *,
-    model: str = "affine",
+    model: str = "auto",
+    search: str = "auto",
+    background: str = "auto",
+    initial: MatrixTransform | None = None,
     grid_spacing: float | None = None,
     bins: int = BINS,
     fixed_mask: npt.ArrayLike | None = None,
@@ -69,20 +75,29 @@ def register(
     channel_axis: int | None = None,
     threads: int | None = None,
 ) -> Registration:
-    """Find the transform that makes `moving` fit `fixed`, by the exact gradient of normalised mutual information.
+    """Find the transform that makes `moving` fit `fixed`.
 
-    Both images become gray bin coordinates; the search climbs their pyramid from coarse to fine, on the coarsest level
-    from translation over rigid and similarity up to `model`. It begins with the image centres on each other and is made
-    for shifts up to a tenth of the width, rotations up to 15 degrees and scales up to 10 %; what is further away is
-    found by luck. The result is the same to the last bit for any number of threads.
+    The search tries all shifts, rotations and scales on small images, by the orientation of edges; the climb refines
+    what it found by the exact gradient of normalised mutual information and by the edges, from coarse to fine. The
+    result is the same to the last bit for any number of threads.
 
     Parameters
     ----------
     fixed, moving : array_like of real numbers, (height, width) or (height, width, channels)
         Their sizes and dtypes may differ. NaN and infinite pixels do not count.
-    model : {"affine", "similarity", "rigid", "translation", "bspline"}
-        What the transform may do. "bspline" is an affine transform refined by a free-form deformation, which folds
+    model : {"auto", "translation", "rigid", "similarity", "affine", "projective", "bspline"}
+        What the transform may do. "auto" begins with rigid and goes on as far as the evidence asks for; the result's
+        `transform.model` tells how far. "bspline" is an affine transform refined by a free-form deformation, which folds
         nowhere: its Jacobian determinant is positive at every pixel and between them.
+    search : {"auto", "none", "shift", "rotation", "full"}
+        What is tried before the climb: all shifts; at all angles; and with scales from 0.6 to 1.7 in addition. "auto"
+        tries angles, and scales where no angle stands out. With "none" the climb begins with the centres on each other:
+        for shifts up to a tenth of the width, rotations up to 15 degrees and scales up to 10 %.
+    background : {"auto", "none"}
+        With "auto", a flat background whose outline lies at one place in both images is taken for a frame that did not
+        move with what it shows, and does not count.
+    initial : MatrixTransform, optional
+        Where the climb begins, instead of a search.
     grid_spacing : float, optional
         Distance of the control points of "bspline" in pixels of `fixed`, 1 or more. Default: 16.
     bins : int, 4 to 256
@@ -103,7 +118,8 @@ def register(
     Raises
     ------
     ImgtoolError
-        If an image is constant, smaller than 4x4 pixels, or without a pixel that counts.
+        If an image is constant, smaller than 4x4 pixels, or without a pixel that counts, or if `initial` was made for
+        images of other sizes.
 
     Examples
     --------
@@ -116,44 +132,102 @@ def register(
     """
     began = time.perf_counter()
     threads, bins = thread_count(threads), metrics.bin_count(bins)
-    if model not in (*MODELS, "bspline"):
-        raise ImgtoolError(f"model {model!r} is unknown; use {', '.join(MODELS)} or bspline")
+    for name, value, known in (
+        ("model", model, REGISTERED_MODELS),
+        ("search", search, SEARCHES),
+        ("background", background, BACKGROUNDS),
+    ):
+        if value not in known:
+            raise ImgtoolError(f"{name} {value!r} is unknown; use {', '.join(known)}")
+    if initial is not None and search not in ("auto", "none"):
+        raise ImgtoolError(f"search {search!r} would not use initial; leave one of the two out")
     if grid_spacing is not None and model != "bspline":
         raise ImgtoolError(f"grid_spacing is for model='bspline' only; the model is {model!r}")
     spacing = _ffd.checked_spacing(grid_spacing)
-    climbed = "affine" if model == "bspline" else model
-    units = [
-        _unit_plane(image, name, mask, channel_axis, threads)
-        for image, name, mask in ((fixed, "fixed", fixed_mask), (moving, "moving", moving_mask))
-    ]
-    frame = Frame.of(units[0].shape, units[1].shape)
-    start = frame.matrix("translation", np.zeros(2))
-    matrix, steps = _search(units[0], units[1], climbed, bins, frame, start, threads)
-    judge = _Level(units[0], units[1], 1, bins, frame, False, threads)
-    nmi_before, nmi_after = judge.nmi(start), judge.nmi(matrix)
-    if nmi_after < nmi_before and frame.distance(matrix, start) < _SAME_PLACE:
-        matrix, nmi_after = start, nmi_before
-    start_transform = MatrixTransform(matrix, climbed, units[0].shape, units[1].shape)
-    transform: MatrixTransform | BSplineTransform = start_transform
+    planes = (
+        _unit_plane(fixed, "fixed", fixed_mask, channel_axis, threads),
+        _unit_plane(moving, "moving", moving_mask, channel_axis, threads),
+    )
+    if initial is not None:
+        _check_initial(initial, planes)
+    static = static_frame(*planes) if background == "auto" else None
+    if static is not None:
+        planes = _without(planes[0], static), _without(planes[1], static)
+    found = _find(planes, "affine" if model == "bspline" else model, search, initial, bins, threads)
+    matrix = MatrixTransform(found.top.matrix, found.top.model, planes[0].shape, planes[1].shape)
+    transform: MatrixTransform | BSplineTransform = matrix
+    steps, nmi_after = found.top.steps, found.nmi_after
     if model == "bspline":
-        del judge  # and its planes
-        transform, nmi_after, more = _ffd.fit_spline(units[0], units[1], start_transform, spacing, bins, threads)
+        transform, nmi_after, more = _ffd.fit_spline(*planes, matrix, spacing, bins, threads)
         steps += more
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None
     has_alpha = axis is not None and image.shape[-1] in (2, 4)
     warped = warp(image, transform, channel_axis=axis, has_alpha=has_alpha, threads=threads)
-    everywhere = np.ones(units[1].shape, np.uint8)
+    everywhere = np.ones(planes[1].shape, np.uint8)
     overlap = float(warp(everywhere, transform, interpolation="nearest", threads=threads).mean())
     return Registration(
         transform,
         warped,
-        nmi_before,
+        found.nmi_before,
         nmi_after,
         steps,
         time.perf_counter() - began,
         overlap,
+        found.confidence >= 0.5,
+        found.confidence,
+        found.search,
+        0.0 if static is None else float(static.mean()),
     )
+
+
+class _Finding(NamedTuple):
+    top: Summit
+    nmi_before: float
+    nmi_after: float
+    confidence: float
+    search: str
+
+
+def _find(
+    planes: tuple[Plane, Plane], model: str, search: str, initial: MatrixTransform | None, bins: int, threads: int
+) -> _Finding:
+    """Search, climb, and judge."""
+    frame = Frame.of(planes[0].shape, planes[1].shape)
+    begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
+    look = Search(planes, frame, threads)
+    found = None if search == "none" or initial is not None else look.run(search)
+    levels = levels_of(planes, searched=found is not None)
+    judge = Level(levels[0][1], levels[0][0], bins, frame, threads, offsets=None)
+    nmi_before, common = judge.evaluate(begin)
+    if found is not None:
+        start = Start(found.best.matrix, found.best.model, searched=True)
+    elif common:
+        start = Start(begin, "rigid" if initial is None else initial.model, searched=False)
+    else:
+        raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
+    top = climb(levels, start, model, bins, frame, look.fine, threads)
+    nmi_after, _ = judge.evaluate(top.matrix)
+    if nmi_after < nmi_before and frame.distance(top.matrix, begin) < _SAME_PLACE:
+        top, nmi_after = top._replace(matrix=begin), nmi_before
+    rivals = look.rivals() if found is None else [found.best, *found.rivals]
+    confidence = _confidence(look.fine.score(top.matrix), rivals, top.matrix, frame)
+    return _Finding(top, nmi_before, nmi_after, confidence, "none" if found is None else found.kind)
+
+
+def _without(plane: Plane, mask: Mask) -> Plane:
+    return np.where(mask, np.float32(np.nan), plane)
+
+
+def _check_initial(initial: MatrixTransform, planes: tuple[Plane, Plane]) -> None:
+    for name, made_for, plane in zip(
+        ("fixed", "moving"), (initial.fixed_shape, initial.moving_shape), planes, strict=True
+    ):
+        if made_for is not None and tuple(made_for) != plane.shape:
+            height, width = made_for
+            raise ImgtoolError(
+                f"{name} is {plane.shape[1]}x{plane.shape[0]} pixels but initial was made for {width}x{height}"
+            )
 
 
 def _unit_plane(
@@ -194,87 +268,9 @@ def _gray(values: Array, name: str) -> tuple[Array, Mask | None]:
     return values[..., :3] @ np.array(_LUMINANCE, values.dtype), visible
 
 
-class _Level:
-    """Both images at one size, and the climb on it. Matrices are those of full size."""
-
-    def __init__(
-        self, fixed: Plane, moving: Plane, factor: int, bins: int, frame: Frame, jitter: bool, threads: int
-    ) -> None:
-        low, high = metrics.bin_limits(bins)
-        planes = [plane * np.float32(high - low) + np.float32(low) for plane in (fixed, moving)]
-        self._objective = Objective(planes[0], planes[1], bins, jitter, threads)
-        self._frame, self._factor = frame, factor
-        # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
-        offset = (factor - 1) / 2
-        self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
-        self._to_level = np.linalg.inv(self._to_full)
-        possible = min(np.count_nonzero(~np.isnan(fixed)), np.count_nonzero(~np.isnan(moving)))
-        self._least_count = _LEAST_OVERLAP * possible
-
-    def nmi(self, matrix: Matrix) -> float:
-        """NMI at `matrix`, whatever the overlap."""
-        table = self._objective.histogram(self._to_level @ matrix @ self._to_full)
-        if not table.any():
-            raise ImgtoolError(
-                "fixed and moving have no pixel in common when their centres coincide; check masks and missing pixels"
-            )
-        return metrics.score(table).nmi
-
-    def value_and_gradient(
-        self, model: str, parameters: npt.NDArray[np.float64]
-    ) -> tuple[float, npt.NDArray[np.float64]]:
-        """NMI and its derivative with respect to the parameters; -inf where the overlap is too small."""
-        matrix = self._to_level @ self._frame.matrix(model, parameters) @ self._to_full
-        table = self._objective.histogram(matrix)
-        if table.sum() < self._least_count:
-            return -np.inf, np.zeros_like(parameters)
-        value, slopes = metrics.score(table)
-        by_matrix = self._to_level[:2, :2].T @ self._objective.matrix_gradient(slopes) @ self._to_full.T
-        return value, self._frame.gradient(model, parameters, by_matrix)
-
-    def climb(self, model: str, matrix: Matrix) -> tuple[Matrix, int]:
-        """The best matrix of `model` near `matrix`, and the number of steps to it."""
-        start = self._frame.parameters(model, matrix)
-        # The overlap may be small from the beginning, for masks; it must not become much smaller.
-        begin = self._objective.histogram(self._to_level @ self._frame.matrix(model, start) @ self._to_full).sum()
-        self._least_count = min(self._least_count, 0.8 * begin)
-        if begin == 0:
-            return matrix, 0
-        last_step = _LAST_STEP_FULL_SIZE if self._factor == 1 else _LAST_STEP
-        best = maximise(
-            lambda parameters: self.value_and_gradient(model, parameters),
-            start,
-            first_step=_FIRST_STEP * self._factor,
-            longest_step=_LONGEST_STEP * self._factor,
-            tolerance=last_step * self._factor,
-            iterations=_ITERATIONS,
-        )
-        return self._frame.matrix(model, best.parameters), best.iterations
-
-
-def _search(
-    fixed: Plane, moving: Plane, model: str, bins: int, frame: Frame, matrix: Matrix, threads: int
-) -> tuple[Matrix, int]:
-    """The best matrix near `matrix`, from the coarsest level to full size, and the number of steps to it."""
-    pyramid = _pyramid(fixed, moving)
-    steps = 0
-    for exponent in reversed(range(len(pyramid))):
-        level_bins = min(bins, _COARSE_BINS) if exponent else bins
-        level = _Level(*pyramid[exponent], 2**exponent, level_bins, frame, True, threads)
-        ladder = MODELS[: MODELS.index(model) + 1] if exponent == len(pyramid) - 1 else (model,)
-        for rung in ladder:
-            matrix, taken = level.climb(rung, matrix)
-            steps += taken
-    return matrix, steps
-
-
-def _pyramid(fixed: Plane, moving: Plane) -> list[tuple[Plane, Plane]]:
-    """Both images at full size, half size and so on."""
-    levels = [(fixed, moving)]
-    while (
-        min(max(fixed.shape), max(moving.shape)) >= 2 * _COARSEST_SIDE
-        and min(*fixed.shape, *moving.shape) >= 2 * _COARSEST_SHORT_SIDE
-    ):
-        fixed, moving = halved(fixed), halved(moving)
-        levels.append((fixed, moving))
-    return levels
+def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Frame) -> float:
+    """From 0 to 1, by how much the edges agree better here than where they agree best elsewhere."""
+    if score <= 0:
+        return 0.0
+    elsewhere = [rival.score for rival in rivals if not frame.same(rival.matrix, matrix, _ELSEWHERE)]
+    return 1 / (1 + (_EVEN_RATIO * max(elsewhere, default=0.0) / score) ** _STEEPNESS)

@@ -33,10 +33,20 @@ ISA = _choose()
 
 #: The kernels' names by module, each of which is built once per level.
 KERNELS = {
+    "alignment": ("Alignment",),
     "box": ("Box",),
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
-    "histogram": ("bin_coordinates", "joint_histogram", "sample_slopes"),
+    "histogram": (
+        "Image",
+        "Workspace",
+        "bin_coordinates",
+        "find_tails",
+        "joint_histogram",
+        "sample_slopes",
+        "score",
+    ),
+    "orientation": ("Shifts", "area_means", "orientation_sums"),
     "spline": (
         "bending_product",
         "sample_displaced",

@@ -7,6 +7,7 @@ import numpy.typing as npt
 
 _Real: TypeAlias = npt.NDArray[np.floating[Any]]  # float32 or float64, all of one call the same
 _Bits: TypeAlias = npt.NDArray[np.unsignedinteger[Any]]
+_Float32: TypeAlias = npt.NDArray[np.float32]
 _Float64: TypeAlias = npt.NDArray[np.float64]
 _Indices: TypeAlias = npt.NDArray[np.int32]
 
@@ -104,6 +105,56 @@ def pair_count(plan: Spectrum, height: int, width: int, channels: int) -> int: .
 def tiles_in_pair(
     plan: Spectrum, height: int, width: int, channels: int, pair: int
 ) -> list[tuple[int, int, int, int, int]]: ...
+
+class Alignment:
+    joint: Any
+    slopes: Any
+    marginals: Any
+    figures: Any
+    def __init__(
+        self,
+        fixed: npt.NDArray[np.float32],
+        moving: npt.NDArray[np.float32],
+        offsets: npt.NDArray[np.float32],
+        bins: int,
+        low: float,
+        high: float,
+        per_bin: int,
+        lanes: int,
+    ) -> None: ...
+    def add(self, matrix: _Float64, lane: int, start: int, stop: int) -> None: ...
+    def tabulate(self, lanes: int) -> None: ...
+    def differentiate(self, matrix: _Float64, projective: bool, out: _Float64, start: int, stop: int) -> None: ...
+
+class Image:
+    single: bool
+    @property
+    def size(self) -> int: ...
+    def __init__(self, image: npt.NDArray[Any], mask: npt.NDArray[np.bool_] | None, single: bool) -> None: ...
+
+class Workspace:
+    joint: Any
+    slopes: Any
+    marginals: Any
+    figures: Any
+    def __init__(self, bins: int, low: float, high: float, method: int, per_bin: int, lanes: int) -> None: ...
+    def take(
+        self,
+        fixed: Image,
+        fixed_origin: float,
+        fixed_scale: float,
+        moving: Image,
+        moving_origin: float,
+        moving_scale: float,
+    ) -> None: ...
+    def add(self, lane: int, start: int, stop: int) -> None: ...
+    def tabulate(self, lanes: int) -> None: ...
+    def differentiate(self, field: npt.NDArray[Any] | None, out: _Real, start: int, stop: int) -> None: ...
+
+def find_tails(
+    image: Image, low: float, high: float, below: _Real, above: _Real, start: int, stop: int
+) -> tuple[int, int, int, int, int] | None: ...
+def score(table: _Float64) -> tuple[float, _Float64]: ...
 def bin_coordinates(
     values: _Real, origin: float, scale: float, low: float, high: float, out: _Real, start: int, stop: int
 ) -> None: ...
@@ -132,6 +183,25 @@ def sample_affine(
 def affine_sums(
     slope: _Real, along_x: _Real, along_y: _Real, offsets: _Float64, sums: _Float64, start: int, stop: int
 ) -> None: ...
+
+class Shifts:
+    n: int
+    height: int
+    width: int
+    def __init__(self, real_part: _Float32, imaginary_part: _Float32, weight: _Float32, n: int) -> None: ...
+    def scan(
+        self,
+        pixels: _Float32,
+        noise: float,
+        angles: _Float64,
+        least: float,
+        peaks: _Float64,
+        start: int,
+        stop: int,
+    ) -> None: ...
+
+def area_means(image: _Float32, means: _Float32, weights: _Float32) -> None: ...
+def orientation_sums(samples: _Float32, pixels: _Float32, noise: float, matrix: _Float64, sums: _Float64) -> None: ...
 def spline_axis(
     positions: _Float64, origin: float, spacing: float, cells: int, order: int, first: _Indices, weights: _Real
 ) -> None: ...

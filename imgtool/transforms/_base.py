@@ -169,7 +169,7 @@ def check_sizes(first: Transform, after: Transform) -> None:
     if leads_to is not None and starts_from is not None and leads_to != starts_from:
         raise ImgtoolError(
             f"one transform leads to an image of {size_text(leads_to)} pixels, but the next was made for one of "
-            f"{size_text(starts_from)}; check their order, or apply them nevertheless by force"
+            f"{size_text(starts_from)}; check their order, or compose them nevertheless (--force, force=True)"
         )
 
 

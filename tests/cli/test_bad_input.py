@@ -62,6 +62,14 @@ CASES = [
     # Transforms
     ("warp good.png -t none.json -o out.png", 1, "none.json: no such file"),
     ("warp good.png -t good.png -o out.png", 1, "good.png: "),
+    ("warp good.png -t other.png -o out.png", 1, "other.png: not valid JSON"),
+    (
+        "warp good.png -t identity.json -t nan.npy -o out.png",
+        1,
+        "nan.npy: a displacement field has shape (height, width",
+    ),
+    ("warp good.png -t identity.json --like none.png -o out.png", 1, "none.png: no such file"),
+    ("warp good.png -o out.png", 2, "Missing option '-t'"),
     ("warp dot.png -t identity.json -o out.png", 1, "dot.png: is 1x1 pixels, but the transform is for 20x24; --force"),
     # Kernels
     ("convolve good.png -k '0 0; 0 0' --normalize -o out.png", 2, "'--normalize': kernel '0 0; 0 0' sums to 0"),
