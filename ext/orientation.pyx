@@ -112,8 +112,8 @@ cdef class Shifts:
             i = start
             while i < stop:
                 lay_down(&field, angles[i], n, stride, memory, overlap)
-                if i + 1 < stop:
-                    lay_down(&field, angles[i + 1], n, stride, memory + size, overlap + lanes)
+                # The last angle of an odd number is its own partner: rounding must not depend on what lay there before.
+                lay_down(&field, angles[min(i + 1, stop - 1)], n, stride, memory + size, overlap + lanes)
                 filter_tile(<float_vector *>overlap, stride, n, <float_vector *>self.weights, self.twiddles,
                             <float_vector *>work, 1, 0, idle, 0)
                 self.find(memory, overlap, least, work, scores, idle, &peaks[i, 0, 0], peaks.shape[1])

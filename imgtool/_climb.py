@@ -15,6 +15,7 @@ from ._search import Edges, View
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
+Planes = tuple[Plane, Plane]
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 _COARSE_BINS = 24
@@ -25,15 +26,19 @@ _COARSEST_SHORT_SIDE = 8
 _SEARCHED_SIDE = 96
 # NMI can grow without end while the overlap shrinks to a place where both images are flat: such steps are refused.
 _LEAST_OVERLAP = 0.4
+# More pixels than this make a level slow and the result hardly better: it is left out.
+_ENOUGH_PIXELS = 3 << 19
 _ITERATIONS = 60
 # Steps, in pixels of the level: where the climb begins, the longest it may make, and where it ends.
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 1.0, 4.0, 0.01
-_LAST_STEP_FULL_SIZE = 0.002
+_LAST_STEP_FULL_SIZE = 0.004
 # How much the logarithm of the edges' agreement counts beside that of NMI - 1: on all levels but the finest, and there,
 # where NMI is the more exact of the two unless it is faint, over NMI - 1.
 _EDGES, _EDGES_AT_LAST = 1.0, 0.004
 # What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
 _GAIN, _WORTH_GAIN = 0.003, 1.0
+# On how many levels running the next model is tried in vain before it is not tried any more.
+_REFUSALS = 2
 
 
 def _beside(size: int) -> npt.NDArray[np.float32]:
@@ -64,7 +69,7 @@ class Level:
 
     def __init__(
         self,
-        planes: tuple[Plane, Plane],
+        planes: Planes,
         factor: int,
         bins: int,
         frame: Frame,
@@ -140,43 +145,50 @@ class Start(NamedTuple):
 
 
 def climb(
-    planes: tuple[Plane, Plane], start: Start, model: str, bins: int, frame: Frame, edges: Edges, threads: int
+    pyramid: list[tuple[int, Planes]], start: Start, model: str, bins: int, frame: Frame, edges: Edges, threads: int
 ) -> Summit:
-    """The summit near the start, from the coarsest level to full size.
+    """The summit near the start, from the coarsest level to the finest.
 
     `model` may be "auto": then, on each level, the next model is taken if it gains enough.
     """
-    matrix, rung, steps = start.matrix, start.model, 0
-    pyramid = _pyramid(planes, _SEARCHED_SIDE if start.searched else _COARSEST_SIDE)
-    for exponent in reversed(range(len(pyramid))):
-        level = Level(pyramid[exponent], 2**exponent, min(bins, _COARSE_BINS) if exponent else bins, frame, threads)
-        view = edges.view(matrix) if max(pyramid[exponent][0].shape) >= _SEARCHED_SIDE else None
-        share = _EDGES if exponent else min(_EDGES, _EDGES_AT_LAST / max(level.evaluate(matrix)[0] - 1, 1e-9))
+    matrix, rung, steps, refusals = start.matrix, start.model, 0, 0
+    for number in reversed(range(len(pyramid))):
+        factor, planes = pyramid[number]
+        level = Level(planes, factor, min(bins, _COARSE_BINS) if number else bins, frame, threads)
+        view = edges.view(matrix) if max(planes[0].shape) >= _SEARCHED_SIDE else None
+        share = _EDGES if number else min(_EDGES, _EDGES_AT_LAST / max(level.evaluate(matrix)[0] - 1, 1e-9))
         rungs = [rung]
         if model != "auto":
             # Without a search the coarsest level is climbed model after model.
-            first = exponent == len(pyramid) - 1 and not start.searched
+            first = number == len(pyramid) - 1 and not start.searched
             rungs = list(LADDER[: LADDER.index(model) + 1]) if first else [model]
         for rung in rungs:
             matrix, height, taken = level.climb(rung, matrix, view, share)
             steps += taken
-        while model == "auto" and rung != LADDER[-1]:
+        while model == "auto" and rung != LADDER[-1] and refusals < _REFUSALS:
             wider = LADDER[LADDER.index(rung) + 1]
             there, higher, taken = level.climb(wider, matrix, view, share)
             steps += taken
             if higher < height + _GAIN or edges.worth(there) < edges.worth(matrix) + _WORTH_GAIN:
+                refusals += 1
                 break
-            rung, matrix, height = wider, there, higher
+            rung, matrix, height, refusals = wider, there, higher, 0
     return Summit(matrix, rung, steps)
 
 
-def _pyramid(planes: tuple[Plane, Plane], coarsest_side: int) -> list[tuple[Plane, Plane]]:
-    """Both images at full size, half size and so on."""
-    levels = [planes]
+def levels_of(planes: Planes, searched: bool) -> list[tuple[int, Planes]]:
+    """The levels of a climb, the finest first: how many pixels of full size make one, and the images.
+
+    After a search the coarsest level is the one that the search ended on.
+    """
+    coarsest = _SEARCHED_SIDE if searched else _COARSEST_SIDE
+    levels = [(1, planes)]
     while (
-        min(max(plane.shape) for plane in planes) >= 2 * coarsest_side
+        min(max(plane.shape) for plane in planes) >= 2 * coarsest
         and min(min(plane.shape) for plane in planes) >= 2 * _COARSEST_SHORT_SIDE
     ):
         planes = halved(planes[0]), halved(planes[1])
-        levels.append(planes)
+        levels.append((2 * levels[-1][0], planes))
+    while len(levels) > 1 and levels[0][1][0].size > _ENOUGH_PIXELS:
+        del levels[0]
     return levels

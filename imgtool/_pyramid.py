@@ -15,8 +15,12 @@ def halved(plane: Plane) -> Plane:
     The window is [1 3 3 1] / 8 both ways over the pixels that exist. At a border it is narrower rather than filled up
     with mirrored pixels, which would pull the scale of a registration towards smaller images.
     """
-    weight = (~np.isnan(plane)).astype(np.float32)
-    values = np.where(weight > 0, plane, np.float32(0))
+    missing = np.isnan(plane)
+    if not missing.any():
+        rows, columns = (_half(np.ones(size, np.float32), 0) for size in plane.shape)
+        return _half(_half(plane, 0) / rows[:, None], 1) / columns
+    weight = (~missing).astype(np.float32)
+    values = np.where(missing, np.float32(0), plane)
     for axis in (0, 1):
         values, weight = _half(values, axis), _half(weight, axis)
     with np.errstate(invalid="ignore", divide="ignore"):

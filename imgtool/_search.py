@@ -262,12 +262,17 @@ class Search:
 
     def _distinct(self, candidates: list[Candidate], apart: float, count: int) -> list[Candidate]:
         """The best `count` candidates of which no two are nearer than `apart`, as a share of the image's size."""
+        ordered = sorted(candidates, key=lambda candidate: -candidate.worth)
+        places = np.array([self._frame.places(candidate.matrix) for candidate in ordered]).reshape(-1, 4, 2)
+        reach = [apart * self._frame.side * self._frame.size(candidate.matrix) for candidate in ordered]
         kept: list[Candidate] = []
-        for candidate in sorted(candidates, key=lambda candidate: -candidate.worth):
-            if not any(self._frame.same(candidate.matrix, other.matrix, apart) for other in kept):
+        free = np.ones(len(ordered), bool)
+        for i, candidate in enumerate(ordered):
+            if free[i]:
                 kept.append(candidate)
                 if len(kept) == count:
                     break
+                free &= np.linalg.norm(places - places[i], axis=2).max(axis=1) >= reach[i]
         return kept
 
 

@@ -10,7 +10,7 @@ import numpy.typing as npt
 from . import _ffd, metrics
 from ._background import static_frame
 from ._check import Array, as_array, thread_count
-from ._climb import Level, Start, Summit, climb
+from ._climb import Level, Start, Summit, climb, levels_of
 from ._frame import LADDER, Frame
 from ._search import Candidate, Search
 from .errors import ImgtoolError
@@ -24,7 +24,7 @@ _LEAST_SIDE = 4
 _SAME_PLACE = 0.1
 # How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
 # the odds rise: see docs/accuracy.md, "Confidence".
-_EVEN_RATIO, _STEEPNESS = 1.35, 8
+_EVEN_RATIO, _STEEPNESS = 1.45, 8
 _ELSEWHERE = 0.1
 
 REGISTERED_MODELS = ("auto", *LADDER, "bspline")
@@ -44,8 +44,8 @@ class Registration:
 
     transform: MatrixTransform | BSplineTransform  # fixed to moving pixel coordinates
     warped: Array  # moving on the grid of fixed, of moving's dtype and channels; 0 where moving does not reach
-    nmi_before: float  # at full size where the search began: image centre on image centre, no rotation
-    nmi_after: float  # at full size with the transform
+    nmi_before: float  # image centre on image centre, no rotation, or at `initial`; of images of up to 1.5 megapixels
+    nmi_after: float  # of the same images with the transform
     iterations: int  # accepted optimiser steps, all levels
     seconds: float
     overlap: float  # share of the fixed image's pixels that map inside the moving image
@@ -197,7 +197,8 @@ def _find(
     begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
     look = Search(planes, frame, threads)
     found = None if search == "none" or initial is not None else look.run(search)
-    judge = Level(planes, 1, bins, frame, threads, offsets=None)
+    levels = levels_of(planes, searched=found is not None)
+    judge = Level(levels[0][1], levels[0][0], bins, frame, threads, offsets=None)
     nmi_before, common = judge.evaluate(begin)
     if found is not None:
         start = Start(found.best.matrix, found.best.model, searched=True)
@@ -205,7 +206,7 @@ def _find(
         start = Start(begin, "rigid" if initial is None else initial.model, searched=False)
     else:
         raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
-    top = climb(planes, start, model, bins, frame, look.fine, threads)
+    top = climb(levels, start, model, bins, frame, look.fine, threads)
     nmi_after, _ = judge.evaluate(top.matrix)
     if nmi_after < nmi_before and frame.distance(top.matrix, begin) < _SAME_PLACE:
         top, nmi_after = top._replace(matrix=begin), nmi_before

@@ -48,14 +48,14 @@ def errors(truth, transform):
 def main():
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("set", type=Path)
-    parser.add_argument("--model", default="affine", help="or `true`: the one named in truth.json")
+    parser.add_argument("--model", default="auto", help="or `true`: the one named in truth.json")
     parser.add_argument("--only", default="")
     parser.add_argument("--bins", type=int)
     parser.add_argument("--threads", type=int)
     options = parser.parse_args()
     rows = []
-    print("| case | start px | error px | pass mark px | NMI before | NMI after | seconds | |")
-    print("|---|---|---|---|---|---|---|---|")
+    print("| case | start px | error px | pass mark px | NMI before | NMI after | seconds | | model | confidence |")
+    print("|---|---|---|---|---|---|---|---|---|---|")
     for folder in sorted(path.parent for path in options.set.glob("*/truth.json")):
         if options.only not in folder.name:
             continue
@@ -63,7 +63,9 @@ def main():
         fixed, moving = gray(folder / truth["fixed"]), gray(folder / truth["moving"])
         model = options.model
         if model == "true":
-            model = truth["model"] if truth["model"] in ("translation", "rigid", "similarity") else "affine"
+            model = (
+                truth["model"] if truth["model"] in ("translation", "rigid", "similarity", "affine") else "projective"
+            )
         keywords = {"bins": options.bins} if options.bins else {}
         result = imgtool.register(fixed, moving, model=model, threads=options.threads, **keywords)
         start, error = errors(truth, result.transform)
@@ -72,7 +74,8 @@ def main():
         verdict = ("pass" if error <= mark else "**miss**") + (" (trap)" if truth.get("nmi_trap") else "")
         print(
             f"| {folder.name} | {start:.2f} | {error:.3f} | {mark:g} | {result.nmi_before:.4f} "
-            f"| {result.nmi_after:.4f} | {result.seconds:.3f} | {verdict} | {result.transform.model} {result.confidence:.2f}",
+            f"| {result.nmi_after:.4f} | {result.seconds:.3f} | {verdict} "
+            f"| {result.transform.model} | {result.confidence:.2f} |",
             flush=True,
         )
     plain = [passed for passed, trap, _ in rows if not trap]
