@@ -9,7 +9,7 @@ from libc.string cimport memset
 import numpy as np
 
 from bspline cimport real
-from samples cimport Samples, describe, fetch_line, look
+from samples cimport Ahead, Samples, bring, describe, expect, expect_samples, look
 from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
                      tabulate)
 from windows cimport (BLOCK, Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half,
@@ -73,11 +73,16 @@ cdef bint collect_tails(
     cdef const real *block
     cdef int i, count, first, inside
     cdef real value
+    cdef Ahead ahead
     while start < stop:
         count = <int>min(BLOCK, stop - start)
         block = look(samples, start, count, scratch)
         start += count
+        ahead.count = 0
+        expect_samples(&ahead, samples, start)
         for first in range(0, count, 32):  # STRIP
+            bring(&ahead, first)
+            bring(&ahead, first + 16)
             inside = 0
             for i in range(first, min(first + STRIP, count)):
                 inside += (low < block[i]) & (block[i] < high)
@@ -139,12 +144,14 @@ def joint_histogram(
     cdef real m[BLOCK]
     cdef int i, count, bins = <int>table.shape[0]
     cdef double[::1] windows = np.zeros(bins * stretched(bins))
+    cdef Ahead nothing
+    nothing.count = 0
     with nogil:
         while start < stop:
             count = <int>min(BLOCK, stop - start)
             for i in range(count):
                 f[i], m[i] = fixed[start + i], warped[start + i]
-            add_exact(f, m, count, &windows[0], bins)
+            add_exact(f, m, count, &windows[0], bins, &nothing)
             start += count
         fold(&windows[0], stretched(bins), bins, bins, &table[0, 0])
 
@@ -161,12 +168,14 @@ def sample_slopes(
     cdef real m[BLOCK]
     cdef real slope[BLOCK]
     cdef int i, count
+    cdef Ahead nothing
+    nothing.count = 0
     with nogil:
         while start < stop:
             count = <int>min(BLOCK, stop - start)
             for i in range(count):
                 f[i], m[i] = fixed[start + i], warped[start + i]
-            slope_exact(f, m, count, low, high, &table[0, 0], <int>table.shape[0], slope)
+            slope_exact(f, m, count, low, high, &table[0, 0], <int>table.shape[0], slope, &nothing)
             for i in range(count):
                 out[start + i] = slope[i]
             start += count
@@ -335,30 +344,40 @@ cdef void add_samples(Workspace w, int lane, Py_ssize_t start, Py_ssize_t stop, 
     # `f` has room for two blocks.
     cdef real *m = f + BLOCK
     cdef int count
+    cdef Ahead ahead
     cdef real low = <real>w.low, high = <real>w.high
     while start < stop:
         count = <int>min(BLOCK, stop - start)
         to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
         to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
+        ahead.count = 0
+        expect_samples(&ahead, &w.fixed.samples, start + count)
+        expect_samples(&ahead, &w.moving.samples, start + count)
         if w.method == EXACT:
-            add_exact(f, m, count, &w.parts[lane, 0], w.bins)
+            add_exact(f, m, count, &w.parts[lane, 0], w.bins, &ahead)
         elif w.method == HALF:
-            add_half(f, m, count, low, high, w.per_bin, &w.parts[lane, 0], w.bins)
+            add_half(f, m, count, low, high, w.per_bin, &w.parts[lane, 0], w.bins, &ahead)
         else:
-            add_counts(f, m, count, low, high, w.per_bin, &w.counts[lane, 0], &w.cells[start])
+            expect(&ahead, &w.cells[start] + count, sizeof(int))
+            add_counts(f, m, count, low, high, w.per_bin, &w.counts[lane, 0], &w.cells[start], &ahead)
         start += count
 
 
-cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *out) noexcept nogil:
+cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *out, Ahead *ahead) noexcept nogil:
     cdef real f[BLOCK]
     cdef real m[BLOCK]
-    cdef int i
+    cdef int i, first
     cdef real low = <real>w.low, high = <real>w.high
     cdef const real *table
     if w.method == COUNTS:
-        for i in range(count):
-            out[i] = w.single_table[w.cells[start + i]]
+        expect(ahead, &w.cells[start] + count, sizeof(int))
+        for first in range(0, count, 16):
+            bring(ahead, first)
+            for i in range(first, min(first + 16, count)):
+                out[i] = w.single_table[w.cells[start + i]]
         return
+    expect_samples(ahead, &w.fixed.samples, start + count)
+    expect_samples(ahead, &w.moving.samples, start + count)
     if real is float:
         table = &w.single_table[0]
     else:
@@ -366,9 +385,9 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *out) 
     to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
     to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
     if w.method == EXACT:
-        slope_exact(f, m, count, low, high, table, w.bins, out)
+        slope_exact(f, m, count, low, high, table, w.bins, out, ahead)
     else:
-        slope_half(f, m, count, low, high, w.per_bin, table, w.bins, out)
+        slope_half(f, m, count, low, high, w.per_bin, table, w.bins, out, ahead)
 
 
 cdef void multiply_slopes(
@@ -378,20 +397,26 @@ cdef void multiply_slopes(
     cdef const result *component
     cdef Py_ssize_t size = w.fixed.samples.size, offset
     cdef int i, count
+    cdef Ahead ahead
     while start < stop:
         count = <int>min(BLOCK, stop - start)
-        slopes_of(w, start, count, slope)
+        ahead.count = 0
         if field == NULL:
-            for i in range(0, count, 8):
-                fetch_line(out + start + count + i)
+            expect(&ahead, out + start, sizeof(result))
+        else:
+            offset = start
+            while offset < field.size:
+                expect_samples(&ahead, field, offset)
+                expect(&ahead, out + offset, sizeof(result))
+                offset += size
+        slopes_of(w, start, count, slope, &ahead)
+        if field == NULL:
             for i in range(count):
                 out[start + i] = <result>slope[i]
         else:
             offset = start
             while offset < field.size:
                 component = look(field, offset, count, block)
-                for i in range(0, count, 8):
-                    fetch_line(out + offset + count + i)
                 for i in range(count):
                     # A missing pixel often has no gradient either, and NaN * 0 is not 0.
                     out[offset + i] = slope[i] * component[i] if slope[i] != 0 else 0

@@ -98,14 +98,39 @@ cdef inline void fetch(const Samples *samples, Py_ssize_t start, Py_ssize_t coun
 
 cdef inline const real *look(const Samples *samples, Py_ssize_t start, Py_ssize_t count, real *block) noexcept nogil:
     """Samples [start, start + count) where they lie, or else fetched to `block`."""
-    cdef const real *there
-    cdef Py_ssize_t i
-    if not samples.plain:
-        fetch(samples, start, count, block)
-        return block
-    there = <const real *>samples.data + start
-    # The processor foresees lines within a page of 4096 bytes only, and computing on a block takes long enough to have
-    # the next one brought: a fifth less time.
-    for i in range(0, count, 8):
-        fetch_line(there + count + i)
-    return there
+    if samples.plain:
+        return <const real *>samples.data + start
+    fetch(samples, start, count, block)
+    return block
+
+
+# The processor foresees lines of memory within a page of 4096 bytes only. So while a block is computed on, a few lines at
+# a time are brought of what comes next; all at once would wait for one another, and the computation for them.
+cdef enum:
+    MOST_STREAMS = 10
+
+cdef struct Ahead:
+    int count
+    const char *place[MOST_STREAMS]
+    Py_ssize_t itemsize[MOST_STREAMS]
+
+
+cdef inline void expect(Ahead *ahead, const void *place, Py_ssize_t itemsize) noexcept nogil:
+    """Have the values from `place` on brought during the next block."""
+    if ahead.count < MOST_STREAMS:
+        ahead.place[ahead.count], ahead.itemsize[ahead.count] = <const char *>place, itemsize
+        ahead.count += 1
+
+
+cdef inline void expect_samples(Ahead *ahead, const Samples *samples, Py_ssize_t start) noexcept nogil:
+    if samples.plain:
+        expect(ahead, samples.data + start * samples.itemsize, samples.itemsize)
+
+
+cdef inline void bring(const Ahead *ahead, Py_ssize_t first) noexcept nogil:
+    """Bring sixteen values of each, `first` from the beginning."""
+    cdef int i
+    for i in range(ahead.count):
+        fetch_line(ahead.place[i] + first * ahead.itemsize[i])
+        if ahead.itemsize[i] == 8:
+            fetch_line(ahead.place[i] + first * 8 + 64)

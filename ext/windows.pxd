@@ -3,6 +3,7 @@
 from libc.math cimport INFINITY, NAN
 
 from bspline cimport cubic_slopes, cubic_weights, real
+from samples cimport Ahead, bring
 from tables cimport sub_bin_count
 
 cdef extern from "patch.h" nogil:
@@ -113,51 +114,60 @@ cdef inline int stretched(int bins) noexcept nogil:
     return 4 * bins + 8
 
 
-cdef inline void add_exact(real *f, real *m, int count, double *table, int bins) noexcept nogil:
+cdef inline void add_exact(
+    real *f, real *m, int count, double *table, int bins, const Ahead *ahead
+) noexcept nogil:
     cdef int sample[BLOCK]
     cdef int row[BLOCK]
     cdef int column[BLOCK]
     cdef double m_rest[BLOCK]
     cdef double weights[4 * BLOCK]
-    cdef int k, stride = stretched(bins)
+    cdef int k, first, stride = stretched(bins)
     count = pack(f, m, <real>-INFINITY, <real>INFINITY, count, sample)
     weigh(f, count, bins - 3, row, weights, False)
     place(m, count, bins - 3, column, m_rest)
     for k in range(count):
         row[k] = row[k] * stride + 4 * column[k]
-    for k in range(count):
-        add_patch(table + row[k], stride, weights + k, BLOCK, m_rest[k])
+    for first in range(0, count, 16):
+        bring(ahead, first)
+        for k in range(first, min(first + 16, count)):
+            add_patch(table + row[k], stride, weights + k, BLOCK, m_rest[k])
 
 
 cdef inline void add_half(
-    real *f, real *m, int count, real low, real high, int per_bin, double *table, int bins
+    real *f, real *m, int count, real low, real high, int per_bin, double *table, int bins, const Ahead *ahead
 ) noexcept nogil:
     cdef int sample[BLOCK]
     cdef int row[BLOCK]
     cdef int column[BLOCK]
     cdef double m_rest[BLOCK]
-    cdef int k
+    cdef int k, first
     count = pack(f, m, <real>-INFINITY, <real>INFINITY, count, sample)
     to_sub_bins(f, count, low, high, per_bin, row)
     place(m, count, bins - 3, column, m_rest)
     for k in range(count):
         row[k] = row[k] * bins + column[k]
-    for k in range(count):
-        add_row(table + row[k], m_rest[k])
+    for first in range(0, count, 16):
+        bring(ahead, first)
+        for k in range(first, min(first + 16, count)):
+            add_row(table + row[k], m_rest[k])
 
 
 cdef inline void add_counts(
-    const real *f, const real *m, int count, real low, real high, int per_bin, unsigned int *counts, int *cell
+    const real *f, const real *m, int count, real low, real high, int per_bin, unsigned int *counts, int *cell,
+    const Ahead *ahead
 ) noexcept nogil:
     # Missing samples are counted, too, in a cell behind all others: no branch, and the look-up finds a zero there.
     cdef int row[BLOCK]
-    cdef int k, columns = sub_bin_count(low, high, per_bin)
+    cdef int k, first, columns = sub_bin_count(low, high, per_bin)
     to_sub_bins(f, count, low, high, per_bin, row)
     to_sub_bins(m, count, low, high, per_bin, cell)
     for k in range(count):
         cell[k] = row[k] * columns + cell[k] if (f[k] == f[k]) & (m[k] == m[k]) else columns * columns
-    for k in range(count):
-        counts[cell[k]] += 1
+    for first in range(0, count, 16):
+        bring(ahead, first)
+        for k in range(first, min(first + 16, count)):
+            counts[cell[k]] += 1
 
 
 cdef inline void unpack(const real *packed, int kept, const int *sample, int count, real *out) noexcept nogil:
@@ -174,7 +184,8 @@ cdef inline void unpack(const real *packed, int kept, const int *sample, int cou
 # The slopes are computed four at a time: blocks of samples and of results have room for a whole number of fours.
 
 cdef inline void slope_exact(
-    real *f, real *m, int count, real low, real high, const real *table, int bins, real *out
+    real *f, real *m, int count, real low, real high, const real *table, int bins, real *out,
+    const Ahead *ahead
 ) noexcept nogil:
     cdef int sample[BLOCK]
     cdef int row[BLOCK + 4]
@@ -190,6 +201,8 @@ cdef inline void slope_exact(
     row[kept] = row[kept + 1] = row[kept + 2] = 0
     packed = out if kept == count else f
     for k in range(0, kept, 4):
+        if k % 16 == 0:
+            bring(ahead, k)
         if real is float:
             patch_slopes_float(table, row + k, bins, weights + k, slopes + k, BLOCK, packed + k)
         else:
@@ -198,7 +211,8 @@ cdef inline void slope_exact(
 
 
 cdef inline void slope_half(
-    real *f, real *m, int count, real low, real high, int per_bin, const real *table, int bins, real *out
+    real *f, real *m, int count, real low, real high, int per_bin, const real *table, int bins, real *out,
+    const Ahead *ahead
 ) noexcept nogil:
     cdef int sample[BLOCK]
     cdef int row[BLOCK + 4]
@@ -213,6 +227,8 @@ cdef inline void slope_half(
     row[kept] = row[kept + 1] = row[kept + 2] = 0
     packed = out if kept == count else f
     for k in range(0, kept, 4):
+        if k % 16 == 0:
+            bring(ahead, k)
         if real is float:
             row_slopes_float(table, row + k, slopes + k, BLOCK, packed + k)
         else:

@@ -2,14 +2,17 @@
 
 import doctest
 import math
+import tracemalloc
+from importlib import import_module
 
+import imageio.v3 as iio
 import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from imgtool import ImgtoolError, metrics, nmi, nmi_gradient
+from imgtool import ImgtoolError, Workspace, metrics, nmi, nmi_gradient, similarity
 
 
 @pytest.fixture
@@ -273,6 +276,228 @@ def test_a_gradient_field_of_another_shape_is_refused(shape):
 
 
 def test_the_examples_in_the_docstrings_run():
-    results = doctest.testmod(metrics)
-    assert results.attempted > 0
-    assert results.failed == 0
+    for name in ("", "._workspace"):
+        results = doctest.testmod(import_module(f"imgtool.metrics{name}"))
+        assert results.attempted > 0
+        assert results.failed == 0
+
+
+def correlated(rng, shape=(120, 130), dtype=np.float32):
+    """A smooth pair in which one image tells much about the other."""
+    fixed = ndimage.gaussian_filter(rng.standard_normal(shape), 4)
+    warped = np.cos(14 * fixed) + 0.2 * rng.standard_normal(shape)
+    return fixed.astype(dtype), warped.astype(dtype)
+
+
+def compared(fixed, warped, field=None, **keywords):
+    """Similarity and derivative (or gradient) by a workspace."""
+    workspace = Workspace(**keywords)
+    workspace.set_fixed(fixed)
+    workspace.set_moving(warped)
+    found = workspace.evaluate()
+    return found, workspace.derivative() if field is None else workspace.gradient(field)
+
+
+def cosine(a, b):
+    return np.vdot(a, b) / (np.linalg.norm(a) * np.linalg.norm(b))
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("bins", [6, 32, 64, 200])
+@pytest.mark.parametrize(("method", "least"), [("half", 0.9995), ("counts", 0.999)])
+def test_the_fast_paths_agree_with_the_exact_one(isa, rng, dtype, bins, method, least):
+    pair = correlated(rng, dtype=dtype)
+    found, derivative = compared(*pair, bins=bins, method=method)
+    expected, exact = compared(*pair, bins=bins)
+    assert found.nmi == pytest.approx(expected.nmi, abs=2e-4)
+    assert found.mutual_information == pytest.approx(expected.mutual_information, abs=2e-3)
+    assert found.samples == expected.samples
+    if bins <= 64:
+        assert cosine(derivative, exact) > least
+    assert not derivative[exact == 0].any()
+
+
+@pytest.mark.parametrize("method", ["half", "counts"])
+def test_twice_the_sub_bins_halve_the_error_of_the_derivative(rng, method):
+    pair = correlated(rng)
+    _, exact = compared(*pair)
+    errors = [np.linalg.norm(compared(*pair, method=method, sub_bins=k)[1] - exact) for k in (2, 4, 8)]
+    assert errors[0] > 1.7 * errors[1] > 1.7**2 * errors[2]
+
+
+def test_the_fast_paths_agree_on_real_pairs(shared_data):
+    folder = shared_data / "aligned" / "brainweb_80"
+    t1, t2 = (iio.imread(folder / f"{name}.png").astype(np.float32) for name in ("t1", "t2"))
+    expected, exact = compared(t1, t2)
+    for method in ("half", "counts"):
+        found, derivative = compared(t1, t2, method=method)
+        assert abs(found.nmi - expected.nmi) <= 2e-4
+        assert cosine(derivative, exact) >= 0.999
+
+
+@pytest.mark.parametrize("method", metrics.METHODS)
+def test_a_workspace_takes_one_image_after_another(rng, method):
+    fixed, warped = correlated(rng)
+    workspace = Workspace(bins=32, method=method)
+    workspace.set_fixed(fixed)
+    for image in (warped, fixed, fixed[::-1].astype(float), warped):
+        workspace.set_moving(image)
+        found = workspace.evaluate()
+        expected, derivative = compared(fixed, image, bins=32, method=method)
+        assert found == expected
+        np.testing.assert_array_equal(workspace.derivative(), derivative)
+    workspace.set_fixed(warped[:50], mask=warped[:50] > 0)
+    workspace.set_moving(fixed[:50])
+    assert workspace.evaluate().samples == np.count_nonzero(warped[:50] > 0)
+
+
+@pytest.mark.parametrize("method", metrics.METHODS)
+def test_a_workspace_sees_changes_of_an_image_and_needs_no_new_memory(rng, method):
+    fixed, warped = correlated(rng, (300, 400))
+    workspace = Workspace(method=method, threads=1)
+    workspace.set_fixed(fixed)
+    workspace.set_moving(warped)
+    out = np.empty(warped.shape, np.float32)
+    workspace.evaluate()
+    workspace.derivative(out)
+    tracemalloc.start()
+    warped[:] = np.roll(warped, 3, axis=1)
+    before = tracemalloc.get_traced_memory()[0]
+    tracemalloc.reset_peak()
+    found = workspace.evaluate()
+    assert workspace.derivative(out) is out
+    peak = tracemalloc.get_traced_memory()[1] - before
+    tracemalloc.stop()
+    assert peak < 50_000
+    assert found.nmi == compared(fixed, warped, method=method)[0].nmi
+
+
+@pytest.mark.parametrize("method", metrics.METHODS)
+@pytest.mark.parametrize("shape", [(70, 90), (9, 20, 31), (5, 6, 7, 8)])
+def test_strides_change_nothing_whatever_the_method(isa, rng, method, shape):
+    fixed, warped = (rng.integers(0, 1000, shape).astype(np.float32) for _ in range(2))
+    field = rng.standard_normal((len(shape), *shape)).astype(np.float32)
+    expected, gradient = compared(fixed, warped, field, method=method)
+    flipped = np.asfortranarray(warped)
+    wide = np.zeros([2 * n for n in shape], np.float32)
+    view = wide[tuple(slice(None, None, -2) for _ in shape)]
+    view[...] = fixed
+    flipped.flags.writeable = view.flags.writeable = False
+    moved = np.moveaxis(np.moveaxis(field, 0, -1).copy(), -1, 0)
+    found, same = compared(view, flipped, moved, method=method)
+    assert found == expected
+    np.testing.assert_array_equal(same, gradient)
+    turned, _ = compared(fixed.T, warped.T, method=method)
+    assert turned.nmi == pytest.approx(expected.nmi, abs=1e-12)
+
+
+@pytest.mark.parametrize("method", metrics.METHODS)
+def test_every_method_gives_the_same_bits_for_any_number_of_threads(rng, method):
+    fixed, warped = correlated(rng, (700, 500))
+    results = []
+    for threads in (1, 2, 4, 8):
+        found, derivative = compared(fixed, warped, method=method, threads=threads)
+        results.append((found, derivative.tobytes()))
+    assert results[1:] == results[:1] * 3
+
+
+def test_the_histograms_are_views_that_cannot_be_written(rng):
+    workspace = Workspace(bins=16)
+    workspace.set_fixed(rng.random((40, 50)))
+    workspace.set_moving(rng.random((40, 50)))
+    found = workspace.evaluate()
+    joint, marginals = workspace.joint, workspace.marginals
+    assert joint.sum() == pytest.approx(found.samples)
+    np.testing.assert_allclose(marginals, [joint.sum(axis=1), joint.sum(axis=0)], rtol=1e-12)
+    assert np.shares_memory(joint, workspace.joint)
+    with pytest.raises(ValueError, match="read-only"):
+        joint[0, 0] = 1
+
+
+def test_limits_fix_the_range_instead_of_percentiles(rng):
+    fixed, warped = correlated(rng)
+    workspace = Workspace()
+    workspace.set_fixed(fixed, limits=(-0.1, 0.2))
+    workspace.set_moving(warped, limits=(0, 1))
+    found = workspace.evaluate()
+    assert (found.fixed_range, found.moving_range) == ((-0.1, 0.2), (0, 1))
+    clipped = np.clip(fixed, np.float32(-0.1), np.float32(0.2)), np.clip(warped, 0, 1)
+    assert found.nmi == pytest.approx(nmi(*clipped, percentiles=(0, 100)), abs=1e-6)
+
+
+@given(
+    values=st.lists(st.sampled_from([-2.5, 0.0, 0.0, 1.0, 3.25, 1e9, math.nan, math.inf]), min_size=2, max_size=60),
+    ends=st.tuples(st.floats(0, 49), st.floats(51, 100)),
+    repeats=st.sampled_from([1, 997]),
+    threads=st.integers(1, 3),
+)
+@settings(max_examples=60)
+def test_percentiles_are_those_of_all_finite_pixels(values, ends, repeats, threads):
+    image = np.repeat(np.array(values), repeats)
+    finite = image[np.isfinite(image)]
+    if finite.size and finite.min() < finite.max():
+        low, high = np.percentile(finite, ends)
+        if low == high:
+            low, high = finite.min(), finite.max()
+        found = metrics.intensity_range(image, "image", percentiles=ends, threads=threads)
+        np.testing.assert_allclose(found, (low, high), rtol=1e-12, atol=1e-12)
+
+
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.float32, np.float64])
+@pytest.mark.parametrize("percentiles", [(0, 100), (0.1, 99.9), (5, 60), (49, 51)])
+def test_percentiles_of_large_masked_images_are_exact(rng, dtype, percentiles):
+    image = (rng.gamma(2.0, 20.0, (301, 499)) % 250).astype(dtype)
+    image[:60] = 0
+    keep = rng.random(image.shape) < 0.7
+    found = metrics.intensity_range(image, "image", mask=keep, percentiles=percentiles, threads=2)
+    np.testing.assert_allclose(found, np.percentile(image[keep].astype(float), percentiles), rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("act", "words"),
+    [
+        (lambda: Workspace(method="guess"), "method 'guess' is unknown; use exact, half, counts"),
+        (lambda: Workspace(sub_bins=0), "sub_bins must be a whole number from 1 to 256, not 0"),
+        (lambda: Workspace(percentiles=(9, 1)), "percentiles must be two rising numbers"),
+        (lambda: Workspace(percentiles=7), "percentiles must be two rising numbers"),
+        (lambda: Workspace().set_moving(np.eye(3)), "set_fixed comes before set_moving"),
+        (lambda: Workspace().evaluate(), "set_fixed and set_moving come before evaluate"),
+        (lambda: Workspace().derivative(), "evaluate comes before"),
+        (lambda: Workspace().set_fixed(np.eye(3), limits=(1, 1)), "limits of fixed must be two rising numbers"),
+    ],
+)
+def test_misuse_of_a_workspace_is_told_in_a_sentence(act, words):
+    with pytest.raises(ImgtoolError, match=words):
+        act()
+
+
+@pytest.mark.parametrize("out", [np.empty((5, 5), int), np.empty((5, 4)), np.empty((10, 5))[::2]])
+def test_an_unfit_array_for_results_is_refused(out):
+    workspace = Workspace()
+    workspace.set_fixed(np.eye(5))
+    workspace.set_moving(np.eye(5))
+    workspace.evaluate()
+    with pytest.raises(ImgtoolError, match="out has shape"):
+        workspace.derivative(out)
+
+
+def test_similarity_tells_masked_and_missing_pixels_apart(rng):
+    fixed, warped = rng.random((2, 30, 40))
+    mask = np.ones((30, 40), bool)
+    mask[:10] = False
+    warped[5:15, 0] = np.nan
+    found = similarity(fixed, warped, mask=mask)
+    assert (found.masked, found.missing, found.samples) == (400, 5, 795)
+    assert found.overlap == 795 / 1200
+    assert found.as_dict()["overlap"] == found.overlap
+
+
+def test_the_picture_shows_fixed_to_the_right_and_moving_upwards():
+    joint = np.zeros((32, 32))
+    joint[20:28, 4] = 50
+    picture = metrics.picture(joint)
+    assert picture.dtype == np.uint8
+    square = picture[78:590, 30:542].astype(int).sum(axis=-1)
+    bright = np.argwhere(square > 300).mean(axis=0) / 512
+    assert bright[1] == pytest.approx(24 / 32, abs=0.02)
+    assert bright[0] == pytest.approx(1 - 4.5 / 32, abs=0.02)

@@ -28,7 +28,10 @@ Table = npt.NDArray[np.float64]
 #: How the joint histogram is made, and the derivative with it; the order is that of the kernel's codes.
 METHODS = ("exact", "half", "counts")
 
-_SUB_BINS = range(1, 33)
+_SUB_BINS = range(1, 257)
+# With so many, the error of NMI stays below 2e-4 on real pairs, and the cosine of the derivative to the exact one above
+# 0.999, up to 64 bins; with more bins the histogram itself becomes sparse.
+_SUB_BINS_IN_ALL = 700
 # Tables of floating point sums are added in this order, whatever the number of threads.
 _MOST_SLABS = 8
 _SLAB_SAMPLES = 1 << 16
@@ -74,8 +77,9 @@ class Workspace:
         "exact": cubic windows on both images. "half": the fixed image is rounded to sub-bins, for the forces of dense
         deformations. "counts": both are, and the derivative is looked up, for optimisers, which sum it over pixels.
         Their errors are in docs/accuracy.md.
-    sub_bins : int, 1 to 32
-        Sub-bins per bin; errors fall with their square or faster, tables grow with it.
+    sub_bins : int, 1 to 256, optional
+        Sub-bins per bin; errors fall with their square or faster, tables grow with it. By default there are about 700
+        in all, and at least six per bin.
     percentiles : two floats
         The percentiles of each image between which its bins lie; intensities beyond share the outermost bins.
     threads : int, optional
@@ -90,8 +94,8 @@ class Workspace:
     >>> for shift in 0, 3, 6:
     ...     workspace.set_moving(np.sin((x + shift) / 9) + np.cos(y / 7))
     ...     print(round(workspace.evaluate().nmi, 2))
-    1.58
-    1.27
+    1.46
+    1.26
     1.17
     """
 
@@ -100,20 +104,23 @@ class Workspace:
         *,
         bins: int = 64,
         method: str = "exact",
-        sub_bins: int = 8,
+        sub_bins: int | None = None,
         percentiles: tuple[float, float] = PERCENTILES,
         threads: int | None = None,
     ) -> None:
         if method not in METHODS:
             raise ImgtoolError(f"method {method!r} is unknown; use {', '.join(METHODS)}")
+        self._bins, self._threads = bin_count(bins), thread_count(threads)
+        low, high = bin_limits(self._bins)
+        if sub_bins is None:
+            sub_bins = min(max(round(_SUB_BINS_IN_ALL / (high - low)), 6), _SUB_BINS[-1])
         if isinstance(sub_bins, bool) or sub_bins not in _SUB_BINS:
             raise ImgtoolError(f"sub_bins must be a whole number from 1 to {_SUB_BINS[-1]}, not {sub_bins!r}")
-        self._bins, self._threads = bin_count(bins), thread_count(threads)
         self._percentiles = percentile_pair(percentiles)
         # Whole numbers add up to the same in any order, so each thread counts for itself.
         self._counting = method == "counts"
         lanes = self._threads if self._counting else _MOST_SLABS
-        self._core = _ext.Workspace(self._bins, *bin_limits(self._bins), METHODS.index(method), sub_bins, lanes)
+        self._core = _ext.Workspace(self._bins, low, high, METHODS.index(method), sub_bins, lanes)
         self._fixed: Array | None = None
         self._moving: Array | None = None
         self._mask: Mask | None = None
