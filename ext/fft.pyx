@@ -30,8 +30,8 @@ cdef extern from "eighths.h" nogil:
     void eighths_float(float_vector *r, float_vector *i)
     void eighths_double(double_vector *r, double_vector *i)
 
-# The standard deviation of a transform's errors, in roundings of what the kernel spreads and of the result: an upper bound
-# of what was measured on noise, waves, slopes, steps, points and random walks.
+# The standard deviation of a transform's errors, in roundings of what the kernel spreads and of the result: an upper
+# bound of what was measured on noise, waves, slopes, steps, points and random walks.
 cdef double SPREAD = 1.15, RESULT = 2.6
 
 cdef enum:
@@ -196,10 +196,10 @@ cdef void multiply(vector *x, Py_ssize_t n, const vector *gain, vector *before, 
 
     The squares of the factors and of the products are added to `before` and `after`, unless that is NULL.
     """
-    cdef Py_ssize_t block, k
+    cdef Py_ssize_t k
     cdef vector[8] r, i
     cdef vector product
-    for block in range(n // 8):
+    for _block in range(n // 8):
         for k in range(8):
             r[k], i[k] = x[2 * k], x[2 * k + 1]
         eighths(r, i)
@@ -448,9 +448,9 @@ cdef double load_tile(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize
                       const vector *_) noexcept nogil:
     """Read rows x columns pixels of one channel from (y, x) on, which may lie outside, into one part of a tile.
 
-    `offset` is subtracted; the rest of the tile is 0. Returns how many times the mean square of the tile exceeds that of
-    its faintest row that is not all 0: NaN or infinite where a number is, or where squares overflow. 0 if the task sets
-    no limit.
+    `offset` is subtracted; the rest of the tile is 0. Returns how many times the mean square of the tile exceeds that
+    of its faintest row that is not all 0: NaN or infinite where a number is, or where squares overflow. 0 if the task
+    sets no limit.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), r, c, s
     cdef double energy, total = 0, faintest = 0
