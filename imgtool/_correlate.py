@@ -372,7 +372,8 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
             continue
         count = -(-height // step_y) * -(-width // step_x)
         # How many tiles float32 will do for is not known before: those that it does are a gift.
-        cost = _TRANSFORM["f8" if tolerance else kind] * tile * tile * (tile.bit_length() - 1) * (1 if tile <= 256 else _BEYOND_CACHE)
+        cost = _TRANSFORM["f8" if tolerance else kind] * tile * tile * (tile.bit_length() - 1)
+        cost *= 1 if tile <= 256 else _BEYOND_CACHE
         cost *= (count + 1) / max(1, height * width)
         if best is None or cost < best.nanoseconds:
             reason = f"{tile} x {tile} tiles, {count} of them for each channel"
