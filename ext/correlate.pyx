@@ -1,10 +1,10 @@
 """Correlation of a row slab with a kernel, directly or axis by axis.
 
-An image of the accumulator's type is read and written where it lies. Otherwise input rows are converted to that type
-one at a time into a ring of padded rows, where the border is written out. Blocks of BLOCK_ROWS rows x COLUMNS vectors of
-the output stay in registers while every loaded vector feeds all their rows. A separable kernel filters each row on its
-way into the ring. Nothing but the ring is ever copied, and every output value is summed in one order (kernel rows, then
-columns), whatever the slab, the block or the thread.
+An image of the accumulator's type is read and written where it lies. Otherwise input rows are converted to that type,
+one at a time, into a ring of padded rows, where the border is written out. Blocks of BLOCK_ROWS rows x COLUMNS vectors
+of the output stay in registers while every loaded vector feeds all their rows. A separable kernel filters each row on
+its way into the ring. Nothing but the ring is ever copied, and every output value is summed in one order (kernel rows,
+then columns), whatever the slab, the block or the thread.
 """
 
 from cpython.buffer cimport PyBuffer_Release

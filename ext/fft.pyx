@@ -113,9 +113,9 @@ cdef double load_tile(const Source *source, Py_ssize_t y, Py_ssize_t x, Py_ssize
                       const vector *_) noexcept nogil:
     """Read rows x columns pixels of one channel from (y, x) on, which may lie outside, into one part of a tile.
 
-    `offset` is subtracted; the rest of the tile is 0. Returns how many times the mean square of the tile exceeds that of
-    its faintest row that is not all 0: NaN or infinite where a number is, or where squares overflow. 0 if the task sets
-    no limit.
+    `offset` is subtracted; the rest of the tile is 0. Returns how many times the mean square of the tile exceeds that
+    of its faintest row that is not all 0: NaN or infinite where a number is, or where squares overflow. 0 if the task
+    sets no limit.
     """
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), r, c, s
     cdef double energy, total = 0, faintest = 0

@@ -186,10 +186,10 @@ cdef inline void multiply(vector *x, Py_ssize_t n, const vector *gain, vector *b
 
     The squares of the factors and of the products are added to `before` and `after`, unless that is NULL.
     """
-    cdef Py_ssize_t block, k
+    cdef Py_ssize_t k
     cdef vector[8] r, i
     cdef vector product
-    for block in range(n // 8):
+    for _block in range(n // 8):
         for k in range(8):
             r[k], i[k] = x[2 * k], x[2 * k + 1]
         eighths(r, i)

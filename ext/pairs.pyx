@@ -1,7 +1,7 @@
 """Correlation of 16-bit images with fractions: in fixed point, two products to an instruction, without a rounding.
 
-A kernel of fractions needs more than float32's 24 bits before its sums are rounded to 16, and in float64 vectors are half
-as long. Input rows become rings of pairs of neighbouring values; see pairs.h for the sums.
+A kernel of fractions needs more than float32's 24 bits before its sums are rounded to 16, and in float64 vectors are
+half as long. Input rows become rings of pairs of neighbouring values; see pairs.h for the sums.
 """
 
 from cpython.buffer cimport PyBuffer_Release
@@ -69,8 +69,8 @@ cdef class Pairs:
     are filled up with zeros to an even number. A tap is (high * 2**shift + low) / 2**(point + shift), low between
     -2**(shift - 1) and 2**(shift - 1). carry: after how many rows the sums of the low halves are carried over: so many
     neighbouring rows' magnitudes sum to less than 2**16 - 1. start: what sums begin with, in the same units: for the
-    2**15 that every value is less by, the bias, and less 2**15 - 1/4 for the result itself. border, outside, top, left: as for
-    `Correlation`.
+    2**15 that every value is less by, the bias, and less 2**15 - 1/4 for the result itself. border, outside, top,
+    left: as for `Correlation`.
     """
 
     cdef int32_t *taps  # the high halves, then the low ones

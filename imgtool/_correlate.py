@@ -20,12 +20,12 @@ METHODS = ("auto", "direct", "separable", "box", "fft")
 BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 4}  # as in ext/border.pxd
 
 # Nanoseconds per output value of one channel, as tests/bench/cutover.py measures them; only their ratios matter.
-_TAP = {"f4": 0.017, "f8": 0.033, "i8": 2.0, "i4": 0.017}  # a multiply-add of the direct method
+_TAP = {"f4": 0.0145, "f8": 0.030, "i8": 2.0, "i4": 0.0205}  # a multiply-add of the direct method
 _PASS_TAP = {"f4": 0.023, "f8": 0.042, "i8": 2.0}  # one of a separable kernel
 _BOX = {"f4": 0.5, "f8": 1.0, "w2": 0.05, "w4": 0.3}  # a value of a box filter
 _BOX_DOUBLING = {"f4": 0.05, "f8": 0.1, "w2": 0.065, "w4": 0.06}  # and for each doubling of its width
-_VALUE = {"f4": 0.33, "f8": 0.58, "i8": 4.0, "i4": 0.33}  # reading, converting and storing
-_TRANSFORM = {"f4": 0.22, "f8": 0.37}  # a point of a tile, per doubling of the tile's side, all included
+_VALUE = {"f4": 0.3, "f8": 0.45, "i8": 4.0, "i4": 0.4}  # reading, converting and storing
+_TRANSFORM = {"f4": 0.20, "f8": 0.37}  # a point of a tile, per doubling of the tile's side, all included
 _BEYOND_CACHE = 1.6  # times as much for tiles of more than 256 x 256
 _TILES = (32, 64, 128, 256, 512, 1024, 2048, 4096)
 # A slab should be worth the 0.1 ms that handing it to a thread costs.
@@ -420,7 +420,9 @@ def _fft(request: Request, kernel: Array) -> Plan | None:
         if min(step_y, step_x) < 1:
             continue
         count = -(-height // step_y) * -(-width // step_x)
-        cost = _TRANSFORM[kind] * tile * tile * (tile.bit_length() - 1) * (1 if tile <= 256 else _BEYOND_CACHE)
+        # How many tiles float32 will do for is not known before: those that it does are a gift.
+        cost = _TRANSFORM["f8" if tolerance else kind] * tile * tile * (tile.bit_length() - 1)
+        cost *= 1 if tile <= 256 else _BEYOND_CACHE
         cost *= (count + 1) / max(1, height * width)
         if best is None or cost < best.nanoseconds:
             reason = f"{tile} x {tile} tiles, {count} of them for each channel"

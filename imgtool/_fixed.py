@@ -8,7 +8,8 @@ import numpy.typing as npt
 from ._check import Array
 
 _VALUE = 2**15  # is subtracted from all values, which makes them int16
-_RESULT = 2**15 - 0.25  # and from all results: whatever rounds to 0..65535 then lies within 2**15, and so does their error
+# And this from all results: whatever rounds to 0..65535 then lies within 2**15, and so do the errors.
+_RESULT = 2**15 - 0.25
 
 
 class FixedPoint(NamedTuple):

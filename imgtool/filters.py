@@ -186,7 +186,7 @@ def apply_kernel(
 
 
 # What to do with a small image, by everything that decides about it: the kernel, the shape and type of its result.
-_small: dict[Any, tuple[_ext.Correlation | _ext.Box, tuple[int, ...], np.dtype[Any]]] = {}
+_small: dict[Any, tuple[_ext.Correlation | _ext.Box | _ext.Pairs, tuple[int, ...], np.dtype[Any]]] = {}
 
 
 def _remember(key: Any, image: Array, kernel: Array, options: Options, result: Array) -> None:

@@ -95,7 +95,12 @@ class Pairs:
         left: int,
     ) -> None: ...
     def slab(
-        self, source: npt.NDArray[Any], out: npt.NDArray[Any], planes: None, begin: int, end: int
+        self,
+        source: npt.NDArray[Any],
+        out: npt.NDArray[Any],
+        planes: npt.NDArray[np.intp] | None,
+        begin: int,
+        end: int,
     ) -> int: ...
 
 class Spectrum:

@@ -10,7 +10,7 @@ from references import BORDERS
 from imgtool import _correlate, _ext
 from imgtool._fixed import fixed_point
 from imgtool.explain import explain
-from imgtool.filters import apply_kernel, convolve
+from imgtool.filters import convolve
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def pairs(isa):
 
 
 def filtered(image, kernel, border="reflect", bias=0.0):
-    """Rows x columns x channels through the kernel in fixed point, laid as it is; and the number of saturated values."""
+    """Rows x columns x channels through the kernel, laid as it is, in fixed point; and how many were saturated."""
     fixed = fixed_point(kernel, bias, 1e-3)
     top, left = ((n - 1) // 2 for n in kernel.shape)
     out = np.empty(image.shape, np.uint16)
