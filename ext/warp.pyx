@@ -398,7 +398,10 @@ def fill_missing(real[:, ::1] values, Py_ssize_t before, Py_ssize_t after):
 
 
 def round_into(const real[:, ::1] values, object out):
-    """Store `values` in an array of integers of any strides, rounded half to even and saturated, NaN as 0."""
+    """Store `values` in an array of integers of any strides, rounded half to even and saturated, NaN as 0.
+
+    Integers of 32 bits want double precision, which holds their limits.
+    """
     cdef Py_buffer view
     cdef Store store
     cdef Py_ssize_t r

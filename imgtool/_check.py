@@ -60,7 +60,8 @@ def rounded_to(values: Array, dtype: npt.DTypeLike) -> Array:
         with np.errstate(over="ignore"):
             return values.astype(dtype)
     out = empty(values.shape, dtype)
-    if values.dtype not in (np.float32, np.float64):
+    # The limits of 32-bit integers are no float32 values, and the kernel compares with them.
+    if values.dtype != np.float64 and (values.dtype != np.float32 or dtype.itemsize > 2):
         values = values.astype(np.float64)
     _ext.round_into(values.reshape(1, -1), out.reshape(1, -1))
     return out

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from imgtool import ImgtoolError
+from imgtool._check import rounded_to
 from imgtool.transforms import INTERPOLATIONS, MatrixTransform, warp
 
 TURN = [[0.9, -0.3, 4.25], [0.35, 1.05, -3.5], [0, 0, 1]]
@@ -164,6 +165,14 @@ def test_an_overshoot_saturates_and_halves_round_to_even():
     assert steep[0, 4] == 0
     assert warp(np.array([[0, 1, 2, 3]]), shift(0.5, 0, (1, 4)), fill=-7).tolist() == [[0, 2, 2, 3]]
     assert warp(np.array([[0, 1, 2, 3]]), shift(1.5, 0, (1, 4)), fill=-7).tolist() == [[2, 2, 3, -7]]
+
+
+@pytest.mark.parametrize("dtype", ["u1", "i2", "u4", "i4", "u8", "i8"])
+@pytest.mark.parametrize("real", ["f2", "f4", "f8"])
+def test_every_float_is_rounded_and_saturated_into_every_integer(dtype, real):
+    limits = np.iinfo(dtype)
+    values = np.array([[2.5, np.nan], [np.inf, -np.inf]], real)
+    assert rounded_to(values, dtype).tolist() == [[2, 0], [limits.max, limits.min]]
 
 
 def test_64_bit_integers_move_exactly_by_whole_pixels(rng):

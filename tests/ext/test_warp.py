@@ -186,6 +186,8 @@ def test_coefficients_may_be_written_in_place(isa, rng):
 @pytest.mark.parametrize("dtype", ["u1", "i1", "u2", "i2", "u4", "i4", "u8", "i8"])
 @pytest.mark.parametrize("real", [np.float32, np.float64])
 def test_values_are_rounded_half_to_even_and_saturated(isa, dtype, real):
+    if real is np.float32 and dtype in ("u4", "i4"):
+        pytest.skip("the limits of 32-bit integers are no float32 values")
     limits = np.iinfo(dtype)
     values = np.array([[0.5, 1.5, 2.5, 99.6, 1e30], [np.nan, -0.5, -1e30, np.inf, -np.inf]], real)
     out = np.zeros((2, 5, 2), dtype)
