@@ -104,9 +104,9 @@ cdef inline void interpolate(
 cdef class Alignment:
     """Two planes of bin coordinates in [low, high], NaN where a pixel is missing, 2 x 2 pixels or larger.
 
-    Sample (row, column) lies at (column, row) + `offsets`[:, row, column] in the fixed plane, an array that repeats like
-    tiles at most 64 columns wide; `matrix` takes it, as (x, y, 1), to the moving plane. One evaluation is `add` for
-    every lane, `tabulate`, then `differentiate` for every slab of rows.
+    Sample (row, column) lies at (column, row) + `offsets`[:, row, column] in the fixed plane, an array that repeats
+    like tiles at most 64 columns wide; `matrix` takes it, as (x, y, 1), to the moving plane. One evaluation is `add`
+    for every lane, `tabulate`, then `differentiate` for every slab of rows.
     """
 
     cdef readonly int bins, per_bin, columns, height, width

@@ -104,8 +104,8 @@ cdef inline const real *look(const Samples *samples, Py_ssize_t start, Py_ssize_
     return block
 
 
-# The processor foresees lines of memory within a page of 4096 bytes only. So while a block is computed on, a few lines at
-# a time are brought of what comes next; all at once would wait for one another, and the computation for them.
+# The processor foresees lines of memory within a page of 4096 bytes only. So while a block is computed on, a few lines
+# at a time are brought of what comes next; all at once would wait for one another, and the computation for them.
 cdef enum:
     MOST_STREAMS = 10
 

@@ -1,7 +1,7 @@
 """From a joint histogram to NMI and to the tables that its derivative is summed or looked up from.
 
-Sub-bins: an interval of bin coordinates [low, high] is cut into `per_bin` sub-bins per bin, with one more at each end for
-the values that were clamped. A sample counts as lying at the centre of its sub-bin, which widens its window by the
+Sub-bins: an interval of bin coordinates [low, high] is cut into `per_bin` sub-bins per bin, with one more at each end
+for the values that were clamped. A sample counts as lying at the centre of its sub-bin, which widens its window by the
 variance 1 / (12 per_bin^2) of what it is moved; windows narrowed by as much, B - B'' / (24 per_bin^2), undo that on
 average, so that the error falls with the fourth power of `per_bin` instead of the second. They do not become negative.
 """
@@ -59,7 +59,7 @@ cdef inline void gather_rows(
     const cell *source, int rows, int columns, const int *first, const double *weights, int bins, double *out
 ) noexcept nogil:
     """Sub-bins to bins along rows: `source` is rows x columns, `out` bins x columns."""
-    cdef int i, k, x
+    cdef int i, x
     cdef cell most
     cdef double w0, w1, w2, w3, value
     cdef const cell *line
@@ -163,8 +163,8 @@ cdef inline void tabulate(
 ) noexcept nogil:
     """Marginals (`fixed`, `moving`), entropies and slope table of the joint histogram `table` (fixed, moving).
 
-    `work` has room for 2 * bins; `figures` become the number of samples, H(F), H(M), H(F,M), NMI. With p = table / N and
-    log 0 := 0 the derivative of NMI = (H(F) + H(M)) / H(F,M) with respect to one moving value m at fixed value f is
+    `work` has room for 2 * bins; `figures` become the number of samples, H(F), H(M), H(F,M), NMI. With p = table / N
+    and log 0 := 0 the derivative of NMI = (H(F) + H(M)) / H(F,M) with respect to one moving value m at fixed value f is
 
         1 / (H(F,M) N) * sum_rs B3(f - r) B3'(m - s) (NMI log p_rs - log p_r - log p_s).
 

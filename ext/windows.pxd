@@ -1,4 +1,4 @@
-"""What a block of samples adds to a joint histogram, and its derivatives; coordinates in [low, high], NaN if missing."""
+"""What a block of samples adds to a joint histogram, and its slopes; coordinates in [low, high], NaN if missing."""
 
 from libc.math cimport INFINITY, NAN
 
