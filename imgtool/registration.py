@@ -87,8 +87,9 @@ def register(
         Their sizes and dtypes may differ. NaN and infinite pixels do not count.
     model : {"auto", "translation", "rigid", "similarity", "affine", "projective", "bspline"}
         What the transform may do. "auto" begins with rigid and goes on as far as the evidence asks for, up to
-        projective; the result's `transform.model` tells how far. "bspline" is an affine transform refined by a free-form
-        deformation, which folds nowhere: its Jacobian determinant is positive at every pixel and between them.
+        projective; the result's `transform.model` tells how far. "bspline" is an affine transform refined by a
+        free-form deformation, which folds nowhere: its Jacobian determinant is positive at every pixel and between
+        them.
     search : {"auto", "none", "shift", "rotation", "full"}
         What is tried before the climb: all shifts; at all angles; and with scales from 0.6 to 1.7 in addition. "auto"
         tries angles, and scales where no angle stands out. With "none" the climb begins with the centres on each other:

@@ -81,6 +81,7 @@ class Places:
         height: int,
         width: int,
     ) -> None: ...
+
 class Pairs:
     def __init__(
         self,
