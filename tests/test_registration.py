@@ -306,7 +306,7 @@ def test_an_image_that_cannot_be_registered_is_named_in_a_sentence(place, image,
 @pytest.mark.parametrize(
     ("keywords", "words"),
     [
-        ({"model": "elastic"}, "model 'elastic' is unknown; use translation, rigid, similarity, affine"),
+        ({"model": "elastic"}, "model 'elastic' is unknown; use auto, translation, rigid, similarity, affine"),
         ({"bins": 2}, "bins must be"),
         ({"threads": 0}, "threads must be"),
         ({"channel_axis": 0}, "channel_axis must be -1"),

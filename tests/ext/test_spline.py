@@ -123,7 +123,7 @@ def coefficients(image):
     """The cubic B-spline through the pixels, padded for sampling."""
     out = np.empty((image.shape[0] + 3, image.shape[1] + 3), image.dtype)
     out[1:-2, 1:-2] = image
-    _ext.spline_coefficients(out, 1, 2)
+    _ext.spline_coefficients(out[1:-2, 1:-2], out, 1, 2)
     return out
 
 
