@@ -7,8 +7,6 @@ each pixel and sums it. Counts are whole numbers and add up to the same in any o
 
 from libc.math cimport NAN
 from libc.string cimport memset
-import numpy as np
-
 from windows cimport to_sub_bins
 from tables cimport gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows, tabulate
 
@@ -136,6 +134,7 @@ cdef class Alignment:
         self.bins, self.per_bin, self.columns, self.low, self.high = bins, per_bin, columns, low, high
         self.height, self.width = <int>fixed.shape[0], <int>fixed.shape[1]
         self.moving, self.offsets = moving, offsets
+        import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
         self.fixed_sub_bins = np.empty((self.height, self.width), np.uint16)
         self.cells = np.empty((self.height, self.width), np.intc)
         self.along_x, self.along_y = (np.empty((self.height, self.width), np.float32) for _ in range(2))

@@ -6,8 +6,6 @@ masked, NaN or infinite in either image does not exist.
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer, Py_buffer
 from libc.string cimport memset
-import numpy as np
-
 from bspline cimport real
 from samples cimport Ahead, Samples, bring, describe, expect, expect_samples, look
 from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
@@ -143,6 +141,7 @@ def joint_histogram(
     cdef real f[BLOCK]
     cdef real m[BLOCK]
     cdef int i, count, bins = <int>table.shape[0]
+    import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
     cdef double[::1] windows = np.zeros(bins * stretched(bins))
     cdef Ahead nothing
     nothing.count = 0
@@ -184,6 +183,7 @@ def sample_slopes(
 def score(double[:, ::1] table):
     """NMI of a joint histogram, and the table whose windowed sum is its derivative, as `tabulate` makes them."""
     cdef int bins = <int>table.shape[0]
+    import numpy as np
     marginals, slopes, work, figures = np.empty((2, bins)), np.empty((bins, bins)), np.empty(2 * bins), np.empty(5)
     cdef double[:, ::1] marginals_view = marginals, slopes_view = slopes
     cdef double[::1] work_view = work, figures_view = figures
@@ -219,6 +219,7 @@ cdef class Workspace:
     cdef double[::1] double_table
 
     def __init__(self, int bins, double low, double high, int method, int per_bin, int lanes):
+        import numpy as np
         cdef int rows
         self.bins, self.low, self.high, self.method, self.per_bin = bins, low, high, method, per_bin
         self.columns = sub_bin_count(low, high, per_bin)
@@ -249,6 +250,7 @@ cdef class Workspace:
         self.fixed_mapping = Mapping(fixed_origin, fixed_scale, self.low, self.high)
         self.moving_mapping = Mapping(moving_origin, moving_scale, self.low, self.high)
         if self.method == COUNTS and self.cells.shape[0] != fixed.samples.size:
+            import numpy as np
             self.cells = np.empty(fixed.samples.size, np.intc)
 
     def add(self, int lane, Py_ssize_t start, Py_ssize_t stop):

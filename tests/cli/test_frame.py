@@ -13,7 +13,7 @@ from imgtool import __version__, _ext
 from imgtool.cli import cli
 from imgtool.cli.words import one_line
 
-COMMANDS = ["convolve", "kernels", "pipe", "register", "stack", "warp", "points", "transform", "evaluate"]
+COMMANDS = ["convolve", "kernels", "pipe", "nmi", "register", "stack", "warp", "points", "transform", "evaluate"]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])
@@ -61,7 +61,7 @@ def test_version_with_v_tells_what_is_beneath(call, words):
         (["convolv"], "Error: there is no command 'convolv'; did you mean convolve? (see imgtool --help)"),
         (
             ["zzz"],
-            "Error: there is no command 'zzz'; use one of convolve, kernels, pipe, register, ",
+            "Error: there is no command 'zzz'; use one of convolve, kernels, pipe, nmi, register, ",
         ),
         (
             ["convolve", "a.png", "-k", "box"],
