@@ -75,7 +75,7 @@ def finish(start):
 
     def run(*words, **settings):
         with start(*words, **settings) as process:
-            out, err = process.communicate(timeout=60)
+            out, err = process.communicate(timeout=180)
         return process.returncode, out.decode(), err.decode()
 
     return run
