@@ -154,8 +154,8 @@ cdef inline void transpose(const vector *source, vector *goal) noexcept nogil:
         transpose_double(source, goal)
 
 
-cdef inline void transform_rows(const vector *tile, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t group, const real *twiddles,
-                         vector *rows) noexcept nogil:
+cdef inline void transform_rows(const vector *tile, Py_ssize_t stride, Py_ssize_t n, Py_ssize_t group,
+                                const real *twiddles, vector *rows) noexcept nogil:
     """Transform one group of rows, as many as a vector has lanes, into `rows`: n complex vectors across the rows."""
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), s
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):
@@ -194,8 +194,8 @@ cdef inline void fetch(Region *regions, Py_ssize_t lines) noexcept nogil:
                 region.row += 1
 
 
-cdef inline void filter_tile(vector *tile, Py_ssize_t stride, Py_ssize_t n, const vector *spectrum, const real *twiddles,
-                      vector *rows, Region *soon, Py_ssize_t lines) noexcept nogil:
+cdef inline void filter_tile(vector *tile, Py_ssize_t stride, Py_ssize_t n, const vector *spectrum,
+                             const real *twiddles, vector *rows, Region *soon, Py_ssize_t lines) noexcept nogil:
     """Replace a complex tile of n x n by its circular convolution with the kernel of this spectrum.
 
     Meanwhile up to `lines` cache lines of each region are fetched.

@@ -41,7 +41,9 @@ def test_registering_writes_the_warped_image_and_the_transform(call, files, tmp_
 @pytest.mark.usefixtures("pair")
 def test_the_result_is_that_of_the_library(call, tmp_path):
     call("register", "fixed.png", "moving.png", "-t", "t.json", "--bins", "32")
-    expected = register(iio.imread(tmp_path / "fixed.png"), iio.imread(tmp_path / "moving.png"), bins=32, model="affine")
+    expected = register(
+        iio.imread(tmp_path / "fixed.png"), iio.imread(tmp_path / "moving.png"), bins=32, model="affine"
+    )
     fields = json.loads((tmp_path / "t.json").read_text())
     assert fields == expected.transform.to_dict() | {
         "nmi_before": expected.nmi_before,
