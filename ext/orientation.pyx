@@ -94,8 +94,8 @@ cdef class Shifts:
 
         pixels: the moving field, (height, width, 4) of gx, gy, the share of the pixel that exists, and anything.
         `peaks`[angle] receives rows (score, x, y), the best first and of score 0 where there are no more: fixed pixel p
-        lies on moving pixel R(angle) (p - centre of fixed + (x, y)) + centre of moving. `least` is the smallest overlap,
-        in pixels.
+        lies on moving pixel R(angle) (p - centre of fixed + (x, y)) + centre of moving. `least` is the smallest
+        overlap, in pixels.
         """
         cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(float), n = self.n, stride = strip_stride(n), i
         cdef Py_ssize_t size = n // lanes * stride * lanes
@@ -206,9 +206,9 @@ def orientation_sums(
 ):
     """Agreement of fixed samples with a moving field seen through a matrix, and its derivatives.
 
-    samples: x, y and the real and imaginary part of the orientation, (4, a multiple of 16); orientations of 0 count for
-    nothing. pixels: as for `Shifts.scan`. matrix: 3x3, from (x, y, 1) to pixels of the field; the orientation is that of
-    the gradient of the warped image. sums: 0 is the agreement; 1 the sum of |z_fixed|^2 |z_moving|^2; 2 that of
+    samples: x, y and the real and imaginary part of the orientation, (4, a multiple of 16); orientations of 0 count
+    for nothing. pixels: as for `Shifts.scan`. matrix: 3x3, from (x, y, 1) to pixels of the field; the orientation is
+    that of the gradient of the warped image. sums: 0 is the agreement; 1 the sum of |z_fixed|^2 |z_moving|^2; 2 that of
     |z_fixed|^2 times the share of the pixel that exists; 3 to 10 the derivatives of the agreement with respect to the
     first eight entries of the matrix; 11 to 18 those of sum 1.
     """
