@@ -71,7 +71,7 @@ def test_json_takes_the_place_of_the_line(call):
     assert 0 < record["overlap"] <= 1
     assert np.shape(record["matrix"]) == (3, 3)
     assert record["parameters"] == {
-        "fixed": "fixed.png", "model": "affine", "fixed_mask": None, "moving_mask": None, "bins": 64,
+        "fixed": "fixed.png", "model": "affine", "grid_spacing": None, "fixed_mask": None, "moving_mask": None, "bins": 64,
         "interpolation": "linear", "fill": 0.0,
     }  # fmt: skip
 
