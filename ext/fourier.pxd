@@ -305,8 +305,8 @@ cdef inline double filter_tile(vector *tile, Py_ssize_t stride, Py_ssize_t n, co
     cdef Py_ssize_t lanes = VECTOR_BYTES // sizeof(real), strips = n // lanes, s, g
     cdef Py_ssize_t share = lines // (3 * strips) + 1
     cdef vector before, after
-    # The standard deviation of a transform's errors, in roundings of what the kernel spreads and of the result: an upper
-    # bound of what was measured on noise, waves, slopes, steps, points and random walks.
+    # The standard deviation of a transform's errors, in roundings of what the kernel spreads and of the result: an
+    # upper bound of what was measured on noise, waves, slopes, steps, points and random walks.
     cdef double spread = 1.15, result = 2.6
     cdef double deviation = 0
     if (real is float and vector is float_vector) or (real is double and vector is double_vector):

@@ -21,7 +21,7 @@ _COMMANDS = {
     "convolve": "Convolve images with a kernel.",
     "kernels": "List the named kernels; print or draw one.",
     "pipe": "Take images through several operations, rounding once.",
-    "nmi": "Measure how much images tell of each other: NMI and mutual information.",
+    "nmi": "Measure what images share: NMI and mutual information.",
     "register": "Register moving images to a fixed one.",
     "stack": "Align the pages of a stack, or a series of images.",
     "warp": "Warp images by a transform that register wrote.",

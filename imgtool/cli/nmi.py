@@ -81,7 +81,7 @@ def nmi(
     max_pixels: int,
     as_json: bool,
 ) -> int:
-    """Measure how much images tell of each other: NMI and mutual information.
+    """Measure what images share: NMI and mutual information.
 
     \b
     imgtool nmi ct.png mr.png

@@ -4,8 +4,8 @@
 
 turned: moving turned by up to 45 degrees, scaled by 0.8 to 1.25 and shifted by up to 15 %. window: the middle 62 % of
 fixed, and of moving moved by 12 to 33 % of the window's width. frame: the same behind a circle, a cut circle or a
-sector that does not move, black around. strangers: fixed of one case and moving of another. Noise of 1 %. A pair is found
-if the mean error over a 17x17 grid is below 3 % of the longer side.
+sector that does not move, black around. strangers: fixed of one case and moving of another. Noise of 1 %. A pair is
+found if the mean error over a 17x17 grid is below 3 % of the longer side.
 """
 
 import argparse
