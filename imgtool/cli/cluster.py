@@ -61,7 +61,7 @@ def connected(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int]]:
 
 
 def _silence(library: str) -> None:
-    """Drop what a library logs: what it has to say, imgtool says in one sentence. Importing it gave each its own handler."""
+    """Drop what a library logs, by loggers that each have a handler of its own: imgtool says it in one sentence."""
     for name in list(logging.root.manager.loggerDict):
         if name.partition(".")[0] == library:
             logging.getLogger(name).disabled = True
