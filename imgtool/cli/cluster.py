@@ -33,12 +33,12 @@ def connected(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int]]:
         if not os.path.isfile(item.input):  # noqa: PTH113  never raises
             raise ImgtoolError(f"{item.input}: not a file; a cluster cannot read it")
     address = _address(batch.scheduler)
-    logging.getLogger("distributed").setLevel(logging.CRITICAL)  # what it has to say, imgtool says in one sentence
     try:
         if not _greets(address):
             raise TimeoutError
         from distributed import Client
 
+        _silence("distributed")
         with warnings.catch_warnings(action="ignore"):
             client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except ImportError as error:
@@ -58,6 +58,13 @@ def connected(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int]]:
         slots = sum(client.nthreads().values())
         with client.get_executor(pure=False, retries=batch.retries or 0) as executor:
             yield _Remote(executor), slots
+
+
+def _silence(library: str) -> None:
+    """Drop what a library logs, by loggers that each have a handler of its own: imgtool says it in one sentence."""
+    for name in list(logging.root.manager.loggerDict):
+        if name.partition(".")[0] == library:
+            logging.getLogger(name).disabled = True
 
 
 def _address(scheduler: str) -> str:
