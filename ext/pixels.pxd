@@ -140,13 +140,14 @@ cdef inline Py_ssize_t store_values(const real *values, Py_ssize_t count, elemen
                 v = values[i]
                 saturated += v < low or v > high
                 out[i * step] = <element>(low if v < low else high if v > high else v)
-        elif element is uint64_t or element is int64_t:
+        elif sizeof(element) == 8 or (real is float and sizeof(element) == 4):
             # `high` is no floating point number here but was rounded up, to one that no longer fits.
             for i in range(count):
                 v = rint(values[i])
                 saturated += v < low or v >= high
                 if v >= high:
-                    out[i * step] = <element>-1 if element is uint64_t else <element>0x7FFFFFFFFFFFFFFF
+                    out[i * step] = (<element>-1 if low == 0 else
+                                     <element>((<uint64_t>1 << (8 * sizeof(element) - 1)) - 1))
                 elif v < low:
                     out[i * step] = <element>low
                 else:

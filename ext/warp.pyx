@@ -47,7 +47,6 @@ cdef extern from *:
     ctypedef double double_8
 
 cdef enum:
-    CHUNK = 64  # the widest tile of sample offsets
     RUN = 128  # output pixels worked on at once: their positions first, in loops that vectorise
     REACH_FLOAT = 16  # the powers of the pole that rounding swallows; of 2, for they are reached by doubling
     REACH_DOUBLE = 32
@@ -398,10 +397,7 @@ def fill_missing(real[:, ::1] values, Py_ssize_t before, Py_ssize_t after):
 
 
 def round_into(const real[:, ::1] values, object out):
-    """Store `values` in an array of integers of any strides, rounded half to even and saturated, NaN as 0.
-
-    Integers of 32 bits want double precision, which holds their limits.
-    """
+    """Store `values` in an array of integers of any strides, rounded half to even and saturated, NaN as 0."""
     cdef Py_buffer view
     cdef Store store
     cdef Py_ssize_t r
@@ -586,105 +582,3 @@ def displace_pixels(const real[:, :, ::1] field, Py_ssize_t row, Py_ssize_t colu
             for c in range(out.shape[2]):
                 out[0, r, c] = column + c + <double>line[2 * c]
                 out[1, r, c] = row + r + <double>line[2 * c + 1]
-
-
-cdef void sample_chunk(
-    const real *image, Py_ssize_t height, Py_ssize_t width, const double *matrix, const double *x_offsets,
-    const double *y_offsets, double row, double column, int count, real *value, real *along_x, real *along_y
-) noexcept nogil:
-    # Positions first, in a loop that vectorises; what is outside is held on the image and taken back at the end.
-    cdef int k, x0, y0, last_x = <int>width - 2, last_y = <int>height - 2
-    cdef double x, y, inner_x, inner_y
-    cdef real u[CHUNK]
-    cdef real v[CHUNK]
-    cdef real x_scale[CHUNK]
-    cdef real y_scale[CHUNK]
-    cdef int x_first[CHUNK]
-    cdef int y_first[CHUNK]
-    cdef int within[CHUNK]
-    cdef real top, bottom, top_step, bottom_step, w
-    cdef const real *corner
-    for k in range(count):
-        x = column + k + x_offsets[k]
-        y = row + y_offsets[k]
-        inner_x = matrix[0] * x + (matrix[1] * y + matrix[2])
-        inner_y = matrix[3] * x + (matrix[4] * y + matrix[5])
-        within[k] = inside(inner_x, width) & inside(inner_y, height)
-        x, y = held(inner_x, width), held(inner_y, height)
-        x_scale[k] = 1 if x == inner_x else 0
-        y_scale[k] = 1 if y == inner_y else 0
-        x0, y0 = <int>x, <int>y
-        x0 = x0 if x0 < last_x else last_x
-        y0 = y0 if y0 < last_y else last_y
-        u[k], v[k] = <real>(x - x0), <real>(y - y0)
-        x_first[k], y_first[k] = x0, y0
-    for k in range(count):
-        corner = image + y_first[k] * width + x_first[k]
-        top_step = corner[1] - corner[0]
-        bottom_step = corner[width + 1] - corner[width]
-        top = corner[0] + u[k] * top_step
-        bottom = corner[width] + u[k] * bottom_step
-        w = top + v[k] * (bottom - top)
-        if within[k] and w == w:
-            value[k] = w
-            along_x[k] = x_scale[k] * (top_step + v[k] * (bottom_step - top_step))
-            along_y[k] = y_scale[k] * (bottom - top)
-        else:
-            value[k] = NAN
-            along_x[k] = along_y[k] = 0
-
-
-def sample_affine(
-    const real[:, ::1] image, const double[:, ::1] matrix, const double[:, :, ::1] offsets, real[:, ::1] value,
-    real[:, ::1] along_x, real[:, ::1] along_y, Py_ssize_t start, Py_ssize_t stop
-):
-    """Bilinear interpolation and the exact derivatives of the interpolant with respect to the position in `image`.
-
-    Sample (row, column) is taken for the output position (column, row) + `offsets`[:, row, column], which repeats like
-    tiles at most 64 columns wide. Outside, and beside a NaN, the value is NaN and the derivatives are 0. `image` is 2x2
-    pixels or larger.
-    """
-    cdef Py_ssize_t r, c, i, tile = offsets.shape[2], columns = value.shape[1]
-    with nogil:
-        for r in range(start, stop):
-            i = r % offsets.shape[1]
-            c = 0
-            while c < columns:
-                sample_chunk(
-                    &image[0, 0], image.shape[0], image.shape[1], &matrix[0, 0], &offsets[0, i, 0], &offsets[1, i, 0],
-                    r, c, <int>min(tile, columns - c), &value[r, c], &along_x[r, c], &along_y[r, c])
-                c += tile
-
-
-def affine_sums(
-    const real[:, ::1] slope, const real[:, ::1] along_x, const real[:, ::1] along_y, const double[:, :, ::1] offsets,
-    double[:, ::1] sums, Py_ssize_t start, Py_ssize_t stop
-):
-    """Add slope * (along_x, along_y) * (x, y, 1) to the 2 x 3 `sums`: derivatives with respect to the matrix.
-
-    (x, y) is the output position of the sample, with its offset as in `sample_affine`.
-    """
-    cdef Py_ssize_t r, c, i, j, tile = offsets.shape[2]
-    cdef double gx, gy, x, y, x_sum, xx_sum, xy_sum, y_sum, yx_sum, yy_sum
-    with nogil:
-        for r in range(start, stop):
-            x_sum = xx_sum = xy_sum = y_sum = yx_sum = yy_sum = 0
-            i = r % offsets.shape[1]
-            j = -1
-            for c in range(slope.shape[1]):
-                j = j + 1 if j + 1 < tile else 0
-                x, y = c + offsets[0, i, j], r + offsets[1, i, j]
-                gx = <double>slope[r, c] * along_x[r, c]
-                gy = <double>slope[r, c] * along_y[r, c]
-                x_sum += gx
-                xx_sum += gx * x
-                xy_sum += gx * y
-                y_sum += gy
-                yx_sum += gy * x
-                yy_sum += gy * y
-            sums[0, 0] += xx_sum
-            sums[0, 1] += xy_sum
-            sums[0, 2] += x_sum
-            sums[1, 0] += yx_sum
-            sums[1, 1] += yy_sum
-            sums[1, 2] += y_sum

@@ -11,6 +11,7 @@ from . import _ffd, metrics
 from ._background import static_frame
 from ._check import Array, as_array, thread_count
 from ._climb import Level, Start, Summit, climb, levels_of
+from ._colour import gray
 from ._frame import LADDER, Frame
 from ._search import Candidate, Search
 from .errors import ImgtoolError
@@ -34,8 +35,6 @@ BACKGROUNDS = ("auto", "none")
 Matrix = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
-
-_LUMINANCE = (0.299, 0.587, 0.114)  # ITU-R BT.601
 
 
 @dataclass(frozen=True, eq=False)
@@ -250,23 +249,16 @@ def _unit_plane(
         )
     keep = None if mask is None else metrics.pixel_mask(mask, values.shape[:2], f"{name}_mask")
     if values.ndim == 3:
-        values, visible = _gray(values, name)
+        channels = values.shape[-1]
+        if not 1 <= channels <= 4:
+            raise ImgtoolError(f"{name} has {channels} channels; register takes 1 (gray) to 4 (RGBA), so choose some")
+        values, visible = gray(values, has_alpha=channels in (2, 4))
         keep = visible if keep is None or visible is None else keep & visible
     if keep is not None:
         values = np.where(keep, values, values.dtype.type(np.nan))
     limits = metrics.intensity_range(values, name)
     unit = metrics.to_bins(values, limits, (0.0, 1.0), threads)
     return unit.astype(np.float32, copy=False).reshape(values.shape)
-
-
-def _gray(values: Array, name: str) -> tuple[Array, Mask | None]:
-    channels = values.shape[-1]
-    if channels not in (1, 2, 3, 4):
-        raise ImgtoolError(f"{name} has {channels} channels; register takes 1 (gray) to 4 (RGBA), so choose some")
-    visible = values[..., -1] != 0 if channels in (2, 4) else None
-    if channels < 3:
-        return values[..., 0], visible
-    return values[..., :3] @ np.array(_LUMINANCE, values.dtype), visible
 
 
 def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Frame) -> float:

@@ -197,19 +197,6 @@ def spline_coefficients(image: _Real, window: _Real, before: int, after: int) ->
 def extent(positions: _Float64) -> tuple[float, float, float, float]: ...
 def displace(field: _Real, points: _Float64, out: _Float64) -> None: ...
 def displace_pixels(field: _Real, row: int, column: int, out: _Float64) -> None: ...
-def sample_affine(
-    image: _Real,
-    matrix: _Float64,
-    offsets: _Float64,
-    value: _Real,
-    along_x: _Real,
-    along_y: _Real,
-    start: int,
-    stop: int,
-) -> None: ...
-def affine_sums(
-    slope: _Real, along_x: _Real, along_y: _Real, offsets: _Float64, sums: _Float64, start: int, stop: int
-) -> None: ...
 def spline_axis(
     positions: _Float64, origin: float, spacing: float, cells: int, order: int, first: _Indices, weights: _Real
 ) -> None: ...

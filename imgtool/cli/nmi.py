@@ -167,17 +167,14 @@ def _plane(image: "Image") -> "Array":
     """What is compared of an image: gray or luminance, NaN where it is transparent."""
     import numpy as np
 
+    from .._colour import gray
+
     if image.channel_axis is None:
         return image.data
-    colours = image.channels - image.has_alpha
-    if colours not in (1, 3):
+    if image.channels - image.has_alpha not in (1, 3):
         raise ImgtoolError(f"has {image.channels} channels; only gray and RGB images are compared")
-    data = image.data
-    # ITU-R BT.601, as in register.
-    plane: Array = data[..., 0] if colours == 1 else data[..., :3] @ np.array([0.299, 0.587, 0.114], np.float32)
-    if not image.has_alpha:
-        return plane
-    return np.where(data[..., -1] != 0, plane, np.array(np.nan, np.result_type(plane, np.float32)))
+    plane, visible = gray(image.data, image.has_alpha)
+    return plane if visible is None else np.where(visible, plane, plane.dtype.type(np.nan))
 
 
 def _counted(mask: "Image") -> "Array":
