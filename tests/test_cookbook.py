@@ -31,6 +31,7 @@ def kitchen(tmp_path):
 
     def cook(name, *, command=None, **environment):
         path = f"{PROGRAMS}:/usr/local/bin:/usr/bin:/bin"
+        environment |= {key: value for key, value in os.environ.items() if key == "IMGTOOL_ISA"}
         return subprocess.run(
             command or ["sh", "-euc", RECIPES[name]],
             cwd=tmp_path, env={"PATH": path, "HOME": str(tmp_path), **environment},
