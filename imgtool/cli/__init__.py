@@ -28,6 +28,8 @@ _COMMANDS = {
     "points": "Bring points from the fixed image to the moving one, or back.",
     "transform": "Tell of transforms; compose, invert and convert them.",
     "evaluate": "Measure how far a transform is from matched landmarks.",
+    "info": "Tell size, type, pages and metadata of images from their headers.",
+    "formats": "List the formats, and what each of them can hold.",
 }
 
 

@@ -211,6 +211,13 @@ def _path_option(*names: str, parse: Callable[[str], Path] = _path, **settings: 
     return click.option(*names, callback=parsed(parse), **settings)
 
 
+_INPUTS = (
+    click.option("-r", "--recursive", is_flag=True, help="Take the images in folders given as inputs, and below."),
+    click.option(
+        "--files-from", metavar="FILE|-", type=FILE, help="Take more inputs from this list, one name on each line."
+    ),
+    click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
+)
 _BATCH = (
     _path_option("-o", "--output", parse=_output, metavar="FILE", help="Write to this file (for a single input)."),
     _path_option(
@@ -244,11 +251,7 @@ _BATCH = (
         default="error",
         help="When an output exists: fail, skip the input, overwrite, or overwrite only if an input is newer.",
     ),
-    click.option("-r", "--recursive", is_flag=True, help="Take the images in folders given as inputs, and below."),
-    click.option(
-        "--files-from", metavar="FILE|-", type=FILE, help="Take more inputs from this list, one name on each line."
-    ),
-    click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
+    *_INPUTS,
     click.option(
         "--shard", metavar="I/N", callback=parsed(_shard), help="Do only the I-th of N equal parts of the inputs."
     ),
@@ -314,6 +317,11 @@ _BATCH = (
 def inputs_argument(name: str, metavar: str) -> Callable[[Function], Function]:
     """The inputs of a command with `batch_options`, which --files-from may give as well."""
     return click.argument(name, metavar=f"{metavar}...", nargs=-1, type=FILE)
+
+
+def input_options(command: Function) -> Function:
+    """Give `command` the options that name more inputs, for `gather`."""
+    return functools.reduce(lambda function, option: option(function), reversed(_INPUTS), command)
 
 
 def batch_options(command: Function) -> Function:

@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from ..errors import ImgtoolError
 from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
-from ._image import MAPPED, Image, Info, Source, layout
+from ._image import MAPPED, Image, Info, Metadata, Source, layout
 from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
 from .formats import SNIFFED, Format, output_format, recognised
@@ -27,6 +27,7 @@ __all__ = [
     "Pages",
     "PointTable",
     "check_output",
+    "describe",
     "open_pages",
     "page_writer",
     "probe",
@@ -64,8 +65,20 @@ def probe(path: PathLike) -> Info:
     ImgtoolError
         If there is no such file or it is no image that imgtool can read.
     """
+    return describe(path)[0]
+
+
+def describe(path: PathLike) -> tuple[Info, Metadata]:
+    """What `probe` tells, and the metadata that `read` would return; no pixels are decoded.
+
+    Raises
+    ------
+    ImgtoolError
+        As `probe` does.
+    """
     with opened(path) as stream, _explained(path):
-        return _source(stream).info
+        source = _source(stream)
+        return source.info, source.metadata
 
 
 def read(path: PathLike, *, max_pixels: int = MAX_PIXELS) -> Image:

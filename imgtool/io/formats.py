@@ -12,6 +12,7 @@ _NUMBERS = f"{_INTEGERS} float16 float32 float64 complex64 complex128"
 _EIGHT = {"uint8"}
 _SIXTEEN = {"uint8", "uint16"}
 _ANY = frozenset(_NUMBERS.split())
+DTYPES = ("bool", *_NUMBERS.split())
 
 
 @dataclass(frozen=True)

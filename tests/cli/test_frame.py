@@ -13,7 +13,20 @@ from imgtool import __version__, _ext
 from imgtool.cli import cli
 from imgtool.cli.words import one_line
 
-COMMANDS = ["convolve", "kernels", "pipe", "nmi", "register", "stack", "warp", "points", "transform", "evaluate"]
+COMMANDS = [
+    "convolve",
+    "kernels",
+    "pipe",
+    "nmi",
+    "register",
+    "stack",
+    "warp",
+    "points",
+    "transform",
+    "evaluate",
+    "info",
+    "formats",
+]
 
 
 @pytest.mark.parametrize("words", [[], *([name] for name in COMMANDS)])

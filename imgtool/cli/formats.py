@@ -1,0 +1,57 @@
+"""imgtool formats."""
+
+import json
+from typing import TYPE_CHECKING
+
+import click
+
+from .words import HELP
+
+if TYPE_CHECKING:
+    from ..io.formats import Format
+
+
+@click.command(context_settings=HELP)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per format.")
+def formats(as_json: bool) -> int:
+    """List the formats, and what each of them can hold.
+
+    The format of an input is told by its first bytes, that of an output by its extension. An output that cannot hold
+    the type, the channels or the pages of its image is refused before the work.
+    """
+    from ..io.formats import FORMATS
+
+    for entry in FORMATS:
+        if as_json:
+            click.echo(json.dumps(_record(entry)))
+        else:
+            click.echo("\n".join(_lines(entry)))
+    return 0
+
+
+def _record(entry: "Format") -> dict[str, object]:
+    holds = {layout: _ordered(entry.holds[layout]) for layout in entry.holds}
+    return {
+        "format": entry.name,
+        "extensions": list(entry.extensions),
+        "read": True,
+        "write": bool(holds),
+        "pages": entry.pages,
+        "holds": holds,
+    }
+
+
+def _ordered(names: "frozenset[str] | set[str]") -> list[str]:
+    from ..io.formats import DTYPES
+
+    return [name for name in DTYPES if name in names]
+
+
+def _lines(entry: "Format") -> list[str]:
+    """A line for the format, and one for each set of layouts that hold the same types."""
+    pages = ", several pages" if entry.pages else ""
+    lines = [f"{entry.name} ({' '.join(entry.extensions)}){pages}{'' if entry.holds else ', read only'}"]
+    groups: dict[tuple[str, ...], list[str]] = {}
+    for layout, names in entry.holds.items():
+        groups.setdefault(tuple(_ordered(names)), []).append(layout)
+    return lines + [f"    {', '.join(layouts)}: {' '.join(names)}" for names, layouts in groups.items()]

@@ -1,0 +1,85 @@
+"""imgtool info."""
+
+import json
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from ..errors import ImgtoolError
+from .inputs import gather
+from .options import input_options, inputs_argument
+from .words import HELP, one_line
+
+if TYPE_CHECKING:
+    from ..io import Info
+
+
+@click.command(context_settings=HELP)
+@inputs_argument("images", "IMAGE")
+@input_options
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")
+def info(images: tuple[str, ...], recursive: bool, files_from: str | None, null: bool, as_json: bool) -> int:
+    """Tell size, type, pages and metadata of images from their headers.
+
+    \b
+    imgtool info scan.tif
+    imgtool info -r scans/ --json | jq -r 'select(.pages > 1) | .input'
+
+    No pixels are decoded. An image that cannot be read is one line on standard error; the others are told all the same,
+    and the exit status is 1.
+    """
+    from .. import io
+
+    if not images and files_from is None:
+        raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'IMAGE...'", param_type="argument")
+    found = gather(images, files_from=files_from, null=null, recursive=recursive)
+    failed = [(name, str(error)) for name, error in found.failed]
+    for name in found.names:
+        try:
+            header, metadata = io.describe(name)
+        except ImgtoolError as error:
+            failed.append((name, str(error)))
+            continue
+        record = {"input": name, **_told(header), "metadata": {key: _plain(metadata[key]) for key in metadata}}
+        click.echo(json.dumps(record, allow_nan=False) if as_json else _line(record))
+    for name, problem in failed:
+        if as_json:
+            click.echo(json.dumps({"input": name, "error": problem}))
+        click.echo(f"Error: {one_line(problem)}", file=sys.stderr)
+    return 1 if failed else 0
+
+
+def _told(header: "Info") -> dict[str, Any]:
+    channels = 1 if header.channel_axis is None else header.shape[-1]
+    height, width = header.shape[-2:] if header.channel_axis is None else header.shape[-3:-1]
+    return {
+        "format": header.format,
+        "width": width,
+        "height": height,
+        "channels": channels,
+        "alpha": header.has_alpha,
+        "pages": header.pages,
+        "dtype": str(header.dtype),
+        "shape": list(header.shape),
+    }
+
+
+def _plain(value: Any) -> Any:
+    """Metadata as JSON holds it: of binary blocks their size in bytes."""
+    if isinstance(value, bytes):
+        return {"bytes": len(value)}
+    if isinstance(value, list | tuple):
+        return [_plain(entry) for entry in value]
+    return value if isinstance(value, bool | int | float | str) else str(value)
+
+
+def _line(record: dict[str, Any]) -> str:
+    """The same in words, as one line."""
+    channels = {(1, False): "gray", (2, True): "gray and alpha", (3, False): "RGB", (4, True): "RGBA"}
+    what = channels.get((record["channels"], record["alpha"]), f"{record['channels']} channels")
+    pages = f", {record['pages']} pages" if record["pages"] > 1 else ""
+    kept = ", ".join(sorted(key.replace("_", " ") for key in record["metadata"] if key != "alpha"))
+    size = f"{record['width']} x {record['height']}"
+    text = f"{record['input']}: {record['format']}, {size}, {what}, {record['dtype']}{pages}"
+    return one_line(text + (f"; {kept}" if kept else ""))
