@@ -217,6 +217,19 @@ def npz(**arrays):
     return stream.getvalue()
 
 
+def packed(field):
+    stream = streams.BytesIO()
+    np.savez_compressed(stream, displacement=field)
+    return stream.getvalue()
+
+
+def garbled(archive):
+    """An archive whose deflated bytes begin with a kind of block that there is not."""
+    start = archive.index(b"displacement.npy") + len(b"displacement.npy")
+    start += int.from_bytes(archive[28:30], "little")
+    return archive[:start] + b"\xff" * 8 + archive[start + 8 :]
+
+
 def npy(array):
     stream = streams.BytesIO()
     np.save(stream, array, allow_pickle=True)
@@ -248,6 +261,9 @@ def nifti(**changes):
         (npy(np.zeros((3, 4, 2)))[:20], "damaged"),
         (npz(a=np.zeros((3, 4, 2)), b=np.zeros(3)), "no array called displacement, but a.npy, b.npy"),
         (npz(displacement=np.zeros((3, 4, 2)))[:200], "damaged or cut off"),
+        (garbled(packed(np.random.default_rng(0).random((9, 9, 2)))), "damaged or cut off"),
+        (npz(displacement=np.zeros((3, 4, 2)), moving_shape=np.zeros((2, 2))), "moving_shape must be"),
+        (npy(np.zeros((3, 4, 2))).replace(b"'descr'", b"( 'escr"), "damaged"),
         (npz(displacement=np.zeros((3, 4, 2)), moving_shape=np.array([0, 1])), "moving_shape must be"),
         (nifti()[:400], "cut off"),
         (nifti(intent=1005), "not a displacement field of the plane"),

@@ -4,7 +4,8 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from math import prod
 from os import SEEK_END
-from typing import BinaryIO
+from tokenize import TokenError
+from typing import IO, Any, BinaryIO
 
 import numpy as np
 
@@ -12,8 +13,16 @@ from ..errors import ImgtoolError
 from ._image import Array, Image, Info, Source, mapped
 
 
-def open_image(stream: BinaryIO, _format: str) -> Source:
-    """The header of a .npy stream."""
+def header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
+    """The shape, whether the order is Fortran's, and the dtype of the array that follows in a .npy stream.
+
+    Raises
+    ------
+    ValueError
+        If the header is damaged.
+    ImgtoolError
+        If it is of a version that no plain array needs.
+    """
     readers = {
         (1, 0): np.lib.format.read_array_header_1_0,
         (2, 0): np.lib.format.read_array_header_2_0,
@@ -21,7 +30,15 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     version = np.lib.format.read_magic(stream)
     if version not in readers:
         raise ImgtoolError(f"version {version[0]}.{version[1]} of the NPY format holds no plain array of numbers")
-    shape, fortran, dtype = readers[version](stream)
+    try:
+        return readers[version](stream)
+    except TokenError:  # what NumPy's parser of old headers ends in
+        raise ValueError("the header is damaged") from None
+
+
+def open_image(stream: BinaryIO, _format: str) -> Source:
+    """The header of a .npy stream."""
+    shape, fortran, dtype = header(stream)
     if dtype.kind not in "biufc" or dtype.char in "gG":
         raise ImgtoolError(
             f"an array of {dtype} is not an image; save integers, floats up to float64 or complex numbers"

@@ -13,6 +13,7 @@ from ..transforms.itk import SIGNATURE, from_itk, to_itk
 from . import MAX_PIXELS, Image, read, read_json, write, write_text
 from ._files import PathLike, opened, published, shown
 from ._image import Array
+from ._npy import header
 
 _TEXT_LIMIT = 1 << 26
 _DESCRIPTION = "imgtool displacement field: x, y in pixels"
@@ -138,6 +139,7 @@ def _read_npy(path: PathLike, max_pixels: int) -> DisplacementField:
 
 def _read_npz(path: PathLike, max_pixels: int) -> DisplacementField:
     import zipfile  # 10 ms at start for the one format that needs it
+    import zlib
 
     try:
         with opened(path) as stream, zipfile.ZipFile(stream) as archive:
@@ -150,18 +152,20 @@ def _read_npz(path: PathLike, max_pixels: int) -> DisplacementField:
             if "moving_shape.npy" not in names:
                 return DisplacementField(field)
             with archive.open("moving_shape.npy") as member:
-                return DisplacementField(field, np.lib.format.read_array(member, allow_pickle=False).tolist())
+                shape, _, dtype = header(member)
+                if shape != (2,) or dtype.kind not in "iu":
+                    raise ImgtoolError("moving_shape must be two whole numbers, height and width")
+                return DisplacementField(field, np.frombuffer(member.read(2 * dtype.itemsize), dtype).tolist())
     except ImgtoolError:
         raise
-    except (zipfile.BadZipFile, EOFError, NotImplementedError, ValueError, OSError):
+    # The archive raises RuntimeError for what is encrypted, or packed in a way that it does not know.
+    except (zipfile.BadZipFile, zlib.error, EOFError, RuntimeError, ValueError, OSError):
         raise ImgtoolError("the .npz file is damaged or cut off") from None
 
 
 def _array(stream: Any, max_pixels: int) -> Array:
     """The array of a .npy stream, whose header is read and judged first."""
     try:
-        version = np.lib.format.read_magic(stream)
-        header = np.lib.format.read_array_header_1_0 if version == (1, 0) else np.lib.format.read_array_header_2_0
         shape, fortran, dtype = header(stream)
     except ValueError:
         raise ImgtoolError("the array in the file is damaged") from None
