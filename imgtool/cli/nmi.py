@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, parsed
+from .options import FILE, max_pixels_option, parsed
 from .plan import below
 from .words import HELP, one_line
 
@@ -60,13 +60,7 @@ def _percentiles(text: str) -> tuple[float, float]:
 )
 @click.option("--exists", type=click.Choice(["error", "overwrite"]), default="error", help="When an output exists.")
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; every processor by default.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=2**30,
-    metavar="N",
-    help="Refuse images of more pixels before decoding them.",
-)
+@max_pixels_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per moving image.")
 def nmi(
     fixed: str,

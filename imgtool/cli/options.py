@@ -211,6 +211,13 @@ def _path_option(*names: str, parse: Callable[[str], Path] = _path, **settings: 
     return click.option(*names, callback=parsed(parse), **settings)
 
 
+max_pixels_option = click.option(
+    "--max-pixels",
+    type=click.IntRange(min=1),
+    default=MAX_PIXELS,
+    metavar="N",
+    help="Refuse images of more pixels before decoding them.",
+)
 _INPUTS = (
     click.option("-r", "--recursive", is_flag=True, help="Take the images in folders given as inputs, and below."),
     click.option(
@@ -280,13 +287,7 @@ _BATCH = (
         metavar="N",
         help="With --scheduler: try an image that failed so many times more.  [default: 0]",
     ),
-    click.option(
-        "--max-pixels",
-        type=click.IntRange(min=1),
-        default=MAX_PIXELS,
-        metavar="N",
-        help="Refuse images of more pixels before decoding them.",
-    ),
+    max_pixels_option,
     click.option("--fail-fast", is_flag=True, help="Begin no more images after the first that failed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input on standard output."),
     click.option("--profile", is_flag=True, help="Say at the end where the time went."),

@@ -13,7 +13,7 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ImgtoolError
-from .options import FILE, extension, parsed, sampling_options
+from .options import FILE, extension, max_pixels_option, parsed, sampling_options
 from .plan import below
 from .planes import Look, Series, engine_options, look_of_one
 from .run import channel_count
@@ -78,13 +78,7 @@ def _reference(text: str) -> str | int:
 @sampling_options
 @exists_option
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every processor.")
-@click.option(
-    "--max-pixels",
-    type=click.IntRange(min=1),
-    default=2**30,
-    metavar="N",
-    help="Refuse pages of more pixels before decoding them.",
-)
+@max_pixels_option
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page on standard output.")
 @quiet_option
 def stack(
