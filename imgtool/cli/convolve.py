@@ -1,17 +1,16 @@
 """imgtool convolve."""
 
-from collections.abc import Callable, Collection
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ImgtoolError
+from .common import CommonFile
 from .options import (
     FILE,
-    MAX_PIXELS,
     Batch,
     batch_options,
     completing,
@@ -21,6 +20,7 @@ from .options import (
     nearest_of,
     number,
     parsed,
+    with_options,
 )
 from .plan import Item
 from .run import Done, by_page
@@ -34,7 +34,6 @@ if TYPE_CHECKING:
     from ..io import Image, Info
     from ..kernels import Kernel
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _DTYPES = tuple(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)) + (
     "float16",
     "float32",
@@ -125,14 +124,9 @@ _OPTIONS = (
 )
 
 
-def _filter_options(command: Function) -> Function:
-    """Give `command` the options that say what the filter is."""
-    return reduce(lambda function, option: option(function), reversed(_OPTIONS), command)
-
-
 @click.command(context_settings=HELP)
 @inputs_argument("inputs", "INPUT")
-@_filter_options
+@with_options(*_OPTIONS)
 @batch_options
 def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
     """Convolve images with a kernel.
@@ -156,10 +150,11 @@ def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
 
 
 @click.command(context_settings=HELP)
-@_filter_options
-def step(**given: Any) -> "Convolution":
+@with_options(*_OPTIONS)
+@click.pass_obj
+def step(batch: Batch, /, **given: Any) -> "Convolution":
     """Convolve as a step of imgtool pipe."""
-    return convolution(**given, max_pixels=MAX_PIXELS)
+    return convolution(**given, max_pixels=batch.max_pixels)
 
 
 def convolution(
@@ -169,11 +164,15 @@ def convolution(
     settings = _settings(kernel, **given)
     arrays = settings.pop("arrays")
     used = {name: settings[name] for name in ("border", "cval", "bias")}
+    mask_file = None if mask is None else CommonFile.found(mask)
+    if mask_file is not None:
+        _read_mask(mask_file, max_pixels)  # what is wrong with it is wrong for all images
     return Convolution(
         arrays=arrays,
         settings=settings,
         dtype=dtype,
-        mask=None if mask is None else _Mask.found(mask, max_pixels),
+        mask_file=mask_file,
+        max_pixels=max_pixels,
         volume=axes == "zyx",
         explain=explain,
         files=tuple(name for name in (mask, kernel.file) if name is not None),
@@ -227,36 +226,13 @@ def _settings(
     }
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """A mask by its file, which is read once in each process that needs it."""
-
-    name: str
-    path: str
-    changed: int
-    max_pixels: int
-
-    @classmethod
-    def found(cls, name: str, max_pixels: int) -> "_Mask":
-        path = Path(name).absolute()
-        mask = cls(name, str(path), path.stat().st_mtime_ns if path.exists() else 0, max_pixels)
-        _read_mask(mask)  # what is wrong with it is wrong for all images
-        return mask
-
-    @property
-    def data(self) -> "Array":
-        return _read_mask(self)
-
-
-@lru_cache(maxsize=2)
-def _read_mask(mask: _Mask) -> "Array":
+@lru_cache(maxsize=4)
+def _read_mask(file: CommonFile, max_pixels: int) -> "Array":
     from .. import io
 
-    image = io.read(
-        mask.name if Path(mask.name).absolute() == Path(mask.path) else mask.path, max_pixels=mask.max_pixels
-    )
+    image = io.read(file.here, max_pixels=max_pixels)
     if image.channel_axis is not None:
-        raise ImgtoolError(f"{mask.name}: a mask is a gray image, but this one has {image.channels} channels")
+        raise ImgtoolError(f"{file.name}: a mask is a gray image, but this one has {image.channels} channels")
     return image.data
 
 
@@ -267,20 +243,26 @@ class Convolution:
     arrays: "tuple[Array, ...]"
     settings: dict[str, Any]
     dtype: str | None
-    mask: _Mask | None
+    mask_file: CommonFile | None
+    max_pixels: int
     volume: bool
     explain: bool
     files: tuple[str, ...]
     parameters: dict[str, Any]
+
+    @property
+    def mask(self) -> "Array | None":
+        """What the mask holds, if there is one."""
+        return None if self.mask_file is None else _read_mask(self.mask_file, self.max_pixels)
 
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the result will say; an ImgtoolError if there can be none."""
         import numpy as np
 
         size, kernel = _spatial(info, self.volume), self.arrays[0].shape
-        if self.mask is not None and self.mask.data.shape != size:
+        if self.mask_file is not None and self.mask is not None and self.mask.shape != size:
             raise ImgtoolError(
-                f"{item.input}: is {_by(size)} pixels, but the mask {self.mask.name} is {_by(self.mask.data.shape)}; "
+                f"{item.input}: is {_by(size)} pixels, but the mask {self.mask_file.name} is {_by(self.mask.shape)}; "
                 "they must agree"
             )
         if self.settings["shape"] == "valid" and any(k > n for k, n in zip(kernel, size, strict=True)):
@@ -303,7 +285,9 @@ class Convolution:
         result = tuple(n + grown * (k - 1) for n, k in zip(pixels, kernel, strict=True))
         return result + info.shape[len(pixels) :]
 
-    def change(self, image: "Image", done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float) -> "Array":
+    def change(
+        self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float
+    ) -> "Array":
         """The convolved pixels; see `steps.Step`."""
         from .. import filters
         from ..explain import explain as explained
@@ -318,7 +302,7 @@ class Convolution:
             "cval": self.settings["cval"] / unit,
             "bias": self.settings["bias"] / unit,
             "dtype": dtype,
-            "mask": None if self.mask is None else self.mask.data,
+            "mask": self.mask,
             "channel_axis": image.channel_axis,
             "has_alpha": has_alpha,
         }

@@ -158,17 +158,17 @@ def _format(text: str) -> str:
     return extension
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """The values of the options of `batch_options`, and what --recursive found."""
 
-    output: Path | None
-    output_dir: Path | None
-    suffix: str | None
-    ext: str | None
-    template: "Template | None"
-    in_place: bool
-    format: str | None
+    output: Path | None = None
+    output_dir: Path | None = None
+    suffix: str | None = None
+    ext: str | None = None
+    template: "Template | None" = None
+    in_place: bool = False
+    format: str | None = None
     exists: str
     recursive: bool
     files_from: str | None
@@ -225,7 +225,7 @@ _INPUTS = (
     ),
     click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
 )
-_BATCH = (
+_OUTPUTS = (
     _path_option("-o", "--output", parse=_output, metavar="FILE", help="Write to this file (for a single input)."),
     _path_option(
         "-O",
@@ -252,6 +252,8 @@ _BATCH = (
         callback=parsed(_format),
         help="Format for standard output, which is named -; it is the default where - is the input.",
     ),
+)
+_WORK = (
     click.option(
         "--exists",
         type=click.Choice(["error", "skip", "overwrite", "newer"]),
@@ -315,14 +317,18 @@ _BATCH = (
 )
 
 
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """Give a command these options, which its help lists in this order."""
+    return lambda command: functools.reduce(lambda function, option: option(function), reversed(options), command)
+
+
 def inputs_argument(name: str, metavar: str) -> Callable[[Function], Function]:
     """The inputs of a command with `batch_options`, which --files-from may give as well."""
     return click.argument(name, metavar=f"{metavar}...", nargs=-1, type=FILE)
 
 
-def input_options(command: Function) -> Function:
-    """Give `command` the options that name more inputs, for `gather`."""
-    return functools.reduce(lambda function, option: option(function), reversed(_INPUTS), command)
+# The options that name more inputs, for `gather`.
+input_options = with_options(*_INPUTS)
 
 
 def batch_options(command: Function) -> Function:
@@ -330,6 +336,11 @@ def batch_options(command: Function) -> Function:
 
     Its argument of any number of values gets the inputs of --files-from and --recursive as well.
     """
+    return with_options(*_OUTPUTS)(work_options(command))
+
+
+def work_options(command: Function) -> Function:
+    """`batch_options` for a command that makes no image of each input: without those on outputs."""
 
     @functools.wraps(command)
     def with_batch(**values: Any) -> Any:
@@ -342,13 +353,13 @@ def batch_options(command: Function) -> Function:
         names = values[str(variadic.name)]
         if not names and shared["files_from"] is None:
             raise click.MissingParameter(ctx=context, param=variadic)
-        folders = [folder for folder in (shared["output_dir"],) if folder is not None]
+        folders = [] if shared.get("output_dir") is None else [shared["output_dir"]]
         chosen = {name: shared[name] for name in ("files_from", "null", "recursive")}
         found = gather(names, **chosen, leave_out=folders)
         values[str(variadic.name)] = found.names
         return command(**values, batch=Batch(**shared, found=found, start_up=start_up, called=called))
 
-    return functools.reduce(lambda function, option: option(function), reversed(_BATCH), with_batch)  # type: ignore[return-value]
+    return with_options(*_WORK)(with_batch)  # type: ignore[return-value]
 
 
 def sampling_options(command: Function) -> Function:
@@ -367,4 +378,4 @@ def sampling_options(command: Function) -> Function:
         metavar="VALUE",
         help="Value outside the moving image; with alpha, it is transparent there.",
     )
-    return interpolation(fill(command))
+    return with_options(interpolation, fill)(command)

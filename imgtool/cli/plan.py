@@ -29,6 +29,15 @@ class Item:
 
         return self.outputs.get("output") == STANDARD_OUTPUT
 
+    @property
+    def scratch(self) -> Path:
+        """A folder for pixels that should not fill memory: where the image will be."""
+        if self.to_stdout:
+            import tempfile
+
+            return Path(tempfile.gettempdir())
+        return self.outputs["output"].parent
+
 
 @dataclass
 class Plan:

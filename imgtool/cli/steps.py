@@ -34,7 +34,9 @@ class Step(Protocol):
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the result will say; an ImgtoolError if there can be none."""
 
-    def change(self, image: "Image", done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float) -> "Array":
+    def change(
+        self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float
+    ) -> "Array":
         """The pixels of the result in this type, where full intensity is `full`; what is to be said goes to `done`."""
 
 
@@ -68,19 +70,22 @@ def _fits(item: Item, *, steps: Sequence[Step]) -> None:
 def steps_on_file(item: Item, threads: int, *, steps: Sequence[Step], max_pixels: int, overwrite: bool) -> Done:
     """Take the image in one file through `steps`."""
     change: Callable[[Image, Done], Array]
-    change = partial(one_step, steps[0], threads) if len(steps) == 1 else partial(many_steps, steps, threads)
+    if len(steps) == 1:
+        change = partial(one_step, steps[0], item, threads)
+    else:
+        change = partial(many_steps, steps, item, threads)
     return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)
 
 
-def one_step(step: Step, threads: int, image: "Image", done: Done) -> "Array":
+def one_step(step: Step, item: Item, threads: int, image: "Image", done: Done) -> "Array":
     """The result of one operation, in the type asked for or that of the image."""
     import numpy as np
 
     dtype = np.dtype(step.dtype or image.data.dtype)
-    return step.change(image, done, threads=threads, dtype=dtype, full=_full(image.data.dtype))
+    return step.change(image, item, done, threads=threads, dtype=dtype, full=_full(image.data.dtype))
 
 
-def many_steps(steps: Sequence[Step], threads: int, image: "Image", done: Done) -> "Array":
+def many_steps(steps: Sequence[Step], item: Item, threads: int, image: "Image", done: Done) -> "Array":
     """The result of operations one after another, in floating point from the first to the last.
 
     It is rounded once, at the end; and before that only where a step says by its --dtype that it wants integers.
@@ -92,7 +97,7 @@ def many_steps(steps: Sequence[Step], threads: int, image: "Image", done: Done) 
     opaque = _full(dtype) if image.has_alpha else 1.0
     full, data = _full(dtype), _scaled_alpha(image.data.astype(_between(dtype)), 1 / opaque)
     for step in steps:
-        data = step.change(replace(image, data=data), done, threads=threads, dtype=data.dtype, full=full)
+        data = step.change(replace(image, data=data), item, done, threads=threads, dtype=data.dtype, full=full)
         dtype = np.dtype(step.dtype or dtype)
         if step.dtype is not None and step is not steps[-1]:
             rounded = _rounded(_scaled_alpha(data, opaque), dtype, done)
