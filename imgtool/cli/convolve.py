@@ -1,5 +1,6 @@
 """imgtool convolve."""
 
+import math
 from collections.abc import Collection
 from dataclasses import dataclass, replace
 from functools import lru_cache
@@ -277,6 +278,16 @@ class Convolution:
             except ImgtoolError as error:
                 raise ImgtoolError(f"{item.input}: {error}; leave out --linear") from error
         return replace(info, shape=self._shape(info), dtype=np.dtype(self.dtype or info.dtype))
+
+    def memory(self, info: "Info") -> int:
+        """What whole images in floating point take, where one pass over small blocks will not do; see `steps.Step`."""
+        masked = self.mask_file is not None or self.settings["nan"] == "ignore"
+        if masked or self.settings["border"] == "renormalize":
+            planes = 11
+        else:
+            planes = 7 if len(self.arrays) > 1 else 3 * self.settings["linear"]
+        # Of float32, as measured at 4096x4096.
+        return planes * 4 * math.prod(info.shape if self.volume else info.shape[info.pages > 1 :])
 
     def _shape(self, info: "Info") -> tuple[int, ...]:
         grown = {"same": 0, "valid": -1, "full": 1}[self.settings["shape"]]

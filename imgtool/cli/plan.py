@@ -21,6 +21,12 @@ class Item:
     input: str
     outputs: Mapping[str, Path]
     format: str | None = None  # the extension of the format, where the output's name has none
+    memory: int = 0  # about how many bytes the work needs
+
+    @property
+    def encoded(self) -> int:
+        """The size of the input file in bytes, 0 for a stream."""
+        return 0 if self.input == "-" else Path(self.input).stat().st_size
 
     @property
     def to_stdout(self) -> bool:
@@ -46,6 +52,7 @@ class Plan:
     ready: list[Item] = field(default_factory=list)
     skipped: list[Item] = field(default_factory=list)
     failed: list[tuple[Item, Exception]] = field(default_factory=list)
+    others: Sequence[str] = ()  # files that every item needs besides its input
 
 
 def image_outputs(inputs: Sequence[str], batch: Batch) -> list[Path]:
@@ -106,26 +113,43 @@ def below(folder: Path, name: str | PurePath, suffix: str, ext: str | None) -> P
     return folder / inside.with_name(inside.stem + suffix + (inside.suffix if ext is None else ext))
 
 
+def named_outputs(
+    option: str, name: str, inputs: Sequence[str], ext: str, batch: Batch
+) -> tuple[list[Path], Path | None]:
+    """The file that `option`, FILE or DIR/, names for each input, and the folder if it names one."""
+    if not name:
+        raise click.UsageError(f"the name at {option} is empty; write ./ for the current folder")
+    if name.endswith("/") or os.path.isdir(name):  # noqa: PTH112  never raises
+        return [below(Path(name), batch.place(each), "", ext) for each in inputs], Path(name)
+    if len(inputs) > 1:
+        place = f"{option} {Path(name).with_suffix('')}/"
+        raise click.UsageError(
+            f"{option} names one file, but there are {len(inputs)} moving images; give it a folder: {place}"
+        )
+    return [Path(name)] * len(inputs), None
+
+
 def make_plan(
     items: Sequence[Item],
     batch: Batch,
     *,
-    fits: Callable[[Item], object],
+    fits: Callable[[Item], int],
     others: Sequence[str] = (),
     folders: Sequence[Path] = (),
 ) -> Plan:
     """Sort `items` into ready, skipped and failed, and make the folders that the ready ones need.
 
-    `fits` raises an ImgtoolError when an item's input cannot be read or its output cannot hold the result; it looks at
-    headers only. `others` are files that every item reads besides its input, `folders` those that may be made besides
-    the one named by -O. Of the items only those of this shard are in the plan, but all are held against each other.
+    `fits` raises an ImgtoolError when an item's input cannot be read or its output cannot hold the result, and
+    estimates how many bytes the work needs; it looks at headers only. `others` are files that every item reads besides
+    its input, `folders` those that may be made besides the one named by -O. Of the items only those of this shard are
+    in the plan, but all are held against each other.
     """
     from .. import io
 
     _refuse_collisions(items)
     if not batch.in_place:
         _refuse_inputs_as_outputs(items, others)
-    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed])
+    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], others=others)
     items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
     for item in items:
@@ -133,10 +157,10 @@ def make_plan(
             if _is_done(item, batch.exists, others):
                 plan.skipped.append(item)
                 continue
-            fits(item)
+            memory = fits(item)
             for output in _files(item):
                 check_free(output, batch)
-            plan.ready.append(item)
+            plan.ready.append(replace(item, memory=memory))
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))
     made = [*folders, *([] if batch.output_dir is None else [batch.output_dir])]
@@ -204,12 +228,13 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def _is_done(item: Item, exists: str, others: Sequence[str]) -> bool:
-    if exists not in ("skip", "newer") or item.to_stdout or not all(o.is_file() for o in item.outputs.values()):
+    outputs = item.outputs.values()
+    if exists not in ("skip", "newer") or item.to_stdout or not outputs or not all(map(Path.is_file, outputs)):
         return False
     if exists == "skip":
         return True
     newest_input = max(Path(name).stat().st_mtime_ns for name in (item.input, *others))
-    return newest_input <= min(output.stat().st_mtime_ns for output in item.outputs.values())
+    return newest_input <= min(output.stat().st_mtime_ns for output in outputs)
 
 
 def check_free(output: Path, batch: Batch) -> None:

@@ -10,10 +10,10 @@ import click
 from ..errors import ImgtoolError
 from .common import CommonFile
 from .options import FILE, Batch, batch_options, inputs_argument, parsed, sampling_options, with_options
-from .plan import Item, below, image_outputs, make_plan
+from .plan import Item, image_outputs, make_plan, named_outputs
 from .planes import Look, Spacing, engine_options, look_options, spacing
 from .registered import PICTURES, ReferenceFiles, Registering, register_file
-from .run import check_fit, execute
+from .run import check_holds, execute, size_of
 from .words import HELP
 
 
@@ -219,40 +219,34 @@ def plan_outputs(moving: Sequence[str], wanted: dict[str, str | None], batch: Ba
             output["output"] = path
     for what, name in wanted.items():
         if name is not None:
-            paths, folder = _named_outputs(what, name, moving, batch)
+            option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
+            paths, folder = named_outputs(option, name, moving, ext, batch)
+            if folder is None and what == "transform":
+                _check_transform_name(name)
             folders += [] if folder is None else [folder]
             for output, path in zip(outputs, paths, strict=True):
                 output[what] = path
     return [Item(name, output) for name, output in zip(moving, outputs, strict=True)], folders
 
 
-def _named_outputs(what: str, name: str, moving: Sequence[str], batch: Batch) -> tuple[list[Path], Path | None]:
-    """The files that an option such as -t names for each moving image, and their folder if it names one."""
+def _check_transform_name(name: str) -> None:
     from ..io.transforms import check_transform_name
 
-    option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
-    if not name:
-        raise click.UsageError(f"the name at {option} is empty; write ./ for the current folder")
-    if name.endswith("/") or Path(name).is_dir():
-        folder = Path(name)
-        return [below(folder, batch.place(each), "", ext) for each in moving], folder
-    place = f"{option} {Path(name).with_suffix('')}/"
-    if len(moving) > 1:
-        raise click.UsageError(
-            f"{option} names one file, but there are {len(moving)} moving images; give it a folder: {place}"
-        )
-    if what == "transform":
-        try:
-            check_transform_name(name)
-        except ImgtoolError as error:
-            raise click.UsageError(f"{error}, or into a folder with a slash at its end: {place}") from error
-    return [Path(name)] * len(moving), None
+    try:
+        check_transform_name(name)
+    except ImgtoolError as error:
+        folder = f"{Path(name).with_suffix('')}/"
+        raise click.UsageError(f"{error}, or into a folder with a slash at its end: -t {folder}") from error
 
 
-def _fits(item: Item, *, registering: Registering) -> None:
+def _fits(item: Item, *, registering: Registering) -> int:
     from .. import io
 
-    registering.fits(item, check_fit(item))
+    info = io.probe(item.input)
+    result = registering.fits(item, info)
+    if "output" in item.outputs:
+        check_holds(item, result)
     for what in PICTURES:
         if what in item.outputs:
             io.check_output(item.outputs[what], dtype="uint8", channels=3 if what == "overlay" else 1)
+    return item.encoded + size_of(info) + 2 * size_of(result) + registering.memory(info)

@@ -1,5 +1,6 @@
 """What becomes of one moving image: registered, judged, drawn, written and told of."""
 
+import math
 from dataclasses import dataclass, replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 
 # Pictures of a result, as the functions of `imgtool.pictures` and the outputs of an item are called.
 PICTURES = ("overlay", "checkerboard")
+# Bytes for each pixel of both images that the search for a transform takes, as measured at 2048x2048 and 4096x4096.
+_MATRIX_BYTES, _DENSE_BYTES = 8, 20
 # What the file of a transform says beside it.
 FIGURES = ("nmi_before", "nmi_after", "overlap", "confidence", "confident")
 
@@ -151,6 +154,11 @@ class Registering:
     ) -> "Array":
         """The image on the grid of the fixed one; see `steps.Step`."""
         return self.warped(image, self.result(image, self.plane(image, item), item, done, threads), threads)
+
+    def memory(self, info: "Info") -> int:
+        """About how many bytes the search for the transform takes; see `steps.Step`."""
+        pixels = info.pixels + math.prod(self.references.shape)
+        return pixels * (_DENSE_BYTES if self.settings["model"] == "bspline" else _MATRIX_BYTES)
 
     def plane(self, image: "Image", item: Item) -> "Array":
         """What is compared of a moving image."""

@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from .._check import Array
 
 INTERRUPTED = Event()
-_BASE = 40 << 20  # bytes that Python, NumPy and the codecs take before the first pixel
+_BASE = 60 << 20  # bytes that Python, NumPy and the codecs take before the first pixel
 
 
 @dataclass
@@ -151,14 +150,12 @@ class Report:
 
     def planned(self, jobs: int) -> int:
         """Print what would be done by so many jobs, and what memory it takes; the exit status of the plan itself."""
-        sizes = []
         for item in self._plan.ready:
-            sizes.append(_memory(item, self._parameters.get("dtype")))
-            self._json(item, "planned", Done(details={"memory": sizes[-1]}))
+            self._json(item, "planned", Done(details={"memory": item.memory}))
             if not self._batch.as_json:
-                self._print(f"{item.input} -> {_names(item)}")
-        largest = (_BASE + sum(sorted(sizes)[-jobs:])) / 2**20
-        parts = [f"{len(sizes)} of {self._total} images would be done, {jobs} at once in about {largest:.0f} MiB"]
+                self._print(f"{item.input} -> {_names(item)}" if item.outputs else item.input)
+        largest = (_BASE + sum(sorted(item.memory for item in self._plan.ready)[-jobs:])) / 2**20
+        parts = [f"{self._ready} of {self._total} images would be done, {jobs} at once in about {largest:.0f} MiB"]
         parts += [f"{n} {what}" for n, what in ((self._skipped, "skipped"), (self.failed, "failed")) if n]
         self._say(", ".join(parts), verbosity=0)
         return 1 if self.failed else 0
@@ -205,18 +202,6 @@ class Report:
         click.echo(text, err=err)
         if self._bar is not None:
             self._bar.refresh()
-
-
-def _memory(item: Item, dtype: str | None) -> int:
-    """About how many bytes an item takes: its file, its pixels, those of the result, and the file of that."""
-    import numpy as np
-
-    from .. import io
-
-    info = io.probe(item.input)
-    result = np.dtype(dtype or info.dtype)
-    encoded = 0 if item.input == "-" else Path(item.input).stat().st_size
-    return encoded + math.prod(info.shape) * (info.dtype.itemsize + 2 * result.itemsize)
 
 
 def _names(item: Item) -> str:

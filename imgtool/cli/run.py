@@ -1,6 +1,7 @@
 """A plan carried out: items through their work, and told of as they finish."""
 
-from collections.abc import Callable, Iterator, Mapping
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -51,21 +52,23 @@ def by_page(image: "Image", change: Callable[["Array"], "Array"]) -> "Array":
     return np.stack(pages) if image.data.ndim > pages[0].ndim else pages[0]
 
 
-def check_fit(item: Item, dtype: str | None = None) -> "Info":
-    """The header of the item's input; an ImgtoolError if its output cannot hold such an image with this type."""
+def check_holds(item: Item, result: "Info") -> None:
+    """Refuse an output that cannot hold an image with this header."""
     from .. import io
 
-    info = io.probe(item.input)
-    if "output" in item.outputs:
-        io.check_output(
-            item.outputs["output"],
-            dtype=dtype or info.dtype,
-            channels=channel_count(info),
-            has_alpha=info.has_alpha,
-            pages=info.pages,
-            extension=item.format,
-        )
-    return info
+    io.check_output(
+        item.outputs["output"],
+        dtype=result.dtype,
+        channels=channel_count(result),
+        has_alpha=result.has_alpha,
+        pages=result.pages,
+        extension=item.format,
+    )
+
+
+def size_of(info: "Info") -> int:
+    """How many bytes the pixels take that a header tells of."""
+    return math.prod(info.shape) * info.dtype.itemsize
 
 
 def channel_count(info: "Info") -> int:
@@ -74,19 +77,35 @@ def channel_count(info: "Info") -> int:
 
 
 def execute(
-    operation: str, plan: Plan, work: Callable[..., Done], batch: Batch, *, parameters: Mapping[str, Any]
+    operation: str,
+    plan: Plan,
+    work: Callable[..., Done],
+    batch: Batch,
+    *,
+    parameters: Mapping[str, Any],
+    in_order: bool = False,
 ) -> int:
-    """Carry out `plan` by `work(item, threads=n)`, tell of each item, and return the exit status."""
+    """Carry out `plan` by `work(item, threads=n)`, tell of each item, and return the exit status.
+
+    Items are told of as they finish, or `in_order` of the inputs, for operations whose results are lines.
+    """
     report = Report(operation, plan, batch, parameters)
     if batch.dry_run:
         return report.planned(share_processors(batch.jobs, batch.threads, len(plan.ready))[0])
     with _crew(plan, batch) as (executor, window, threads), _profiled(batch), report.bar():
-        _carry_out(partial(work, threads=threads), plan, batch, report, executor, window)
+        _carry_out(partial(work, threads=threads), plan, batch, report, executor, window, in_order=in_order)
     return report.finish()
 
 
 def _carry_out(
-    work: Callable[[Item], Done], plan: Plan, batch: Batch, report: Report, executor: "Executor | None", window: int
+    work: Callable[[Item], Done],
+    plan: Plan,
+    batch: Batch,
+    report: Report,
+    executor: "Executor | None",
+    window: int,
+    *,
+    in_order: bool,
 ) -> None:
     def wanted() -> Iterator[Item]:
         for item in plan.ready:
@@ -97,11 +116,25 @@ def _carry_out(
     INTERRUPTED.clear()
     try:
         with closing(batches.run(work, wanted(), executor, window=window)) as results:
-            for item, result in results:
+            for item, result in _ordered(results, plan.ready) if in_order else results:
                 report.tell(item, result)
     except BaseException:
         INTERRUPTED.set()
         raise
+
+
+def _ordered(
+    results: Iterable[tuple[Item, Done | Exception]], items: Iterable[Item]
+) -> Iterator[tuple[Item, Done | Exception]]:
+    """`results` in the order of `items`; those that come early wait."""
+    early: dict[int, Done | Exception] = {}
+    waiting = iter(items)
+    first = next(waiting, None)
+    for item, result in results:
+        early[id(item)] = result
+        while first is not None and id(first) in early:
+            yield first, early.pop(id(first))
+            first = next(waiting, None)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
 from .options import Batch
 from .plan import Item, image_outputs, make_plan
-from .run import Done, change_image, channel_count, execute
+from .run import Done, change_image, check_holds, execute, size_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -34,6 +35,9 @@ class Step(Protocol):
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the result will say; an ImgtoolError if there can be none."""
 
+    def memory(self, info: "Info") -> int:
+        """About how many bytes the work takes beside an image with this header and the result."""
+
     def change(
         self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float
     ) -> "Array":
@@ -51,20 +55,19 @@ def apply_steps(
     return execute(operation, plan, work, batch, parameters=parameters)
 
 
-def _fits(item: Item, *, steps: Sequence[Step]) -> None:
+def _fits(item: Item, *, steps: Sequence[Step]) -> int:
     from .. import io
 
-    info = io.probe(item.input)
+    infos = [io.probe(item.input)]
     for step in steps:
-        info = step.fits(item, info)
-    io.check_output(
-        item.outputs["output"],
-        dtype=info.dtype,
-        channels=channel_count(info),
-        has_alpha=info.has_alpha,
-        pages=info.pages,
-        extension=item.format,
-    )
+        infos.append(step.fits(item, infos[-1]))
+    check_holds(item, infos[-1])
+    work = [step.memory(info) for step, info in zip(steps, infos[:-1], strict=True)]
+    if len(steps) > 1:
+        between = [size_of(replace(info, dtype=_between(info.dtype))) for info in infos]
+        work = [taken + given + more for (taken, given), more in zip(pairwise(between), work, strict=True)]
+    # The result, and the file made of it.
+    return item.encoded + size_of(infos[0]) + max(work) + 2 * size_of(infos[-1])
 
 
 def steps_on_file(item: Item, threads: int, *, steps: Sequence[Step], max_pixels: int, overwrite: bool) -> Done:

@@ -129,6 +129,10 @@ class Warping:
         grid, colours = self._grid(size), () if info.channel_axis is None else info.shape[-1:]
         return replace(info, shape=(*((info.pages,) if info.pages > 1 else ()), *grid, *colours))
 
+    def memory(self, info: "Info") -> int:
+        """The work is done in small tiles; see `steps.Step`."""
+        return 0
+
     def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
         return self.grid or self.transform.fixed_shape or size
 
