@@ -2,6 +2,7 @@
 
 import logging
 import os
+import re
 import socket
 import traceback
 import warnings
@@ -91,7 +92,7 @@ def _address(scheduler: str) -> str:
         if not isinstance(content, dict) or not isinstance(content.get("address"), str):
             raise ImgtoolError(f"{path}: holds no address; dask scheduler --scheduler-file writes such files")
         return str(content["address"])
-    if not scheduler.startswith(("tcp://", "tls://")):
+    if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", scheduler):
         raise click.BadParameter(
             f"{scheduler!r} is neither tcp://HOST:PORT nor file:SCHEDULER.json", param_hint="'--scheduler'"
         )

@@ -31,8 +31,6 @@ def info(images: tuple[str, ...], recursive: bool, files_from: str | None, null:
     No pixels are decoded. An image that cannot be read is one line on standard error; the others are told all the same,
     and the exit status is 1.
     """
-    if not images and files_from is None:
-        raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'IMAGE...'", param_type="argument")
     found = gather(images, files_from=files_from, null=null, recursive=recursive)
     failed: list[tuple[str, Exception]] = [*found.failed]
     for name, result in batches.run(_described, found.names, None, window=1):

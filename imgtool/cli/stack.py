@@ -13,7 +13,8 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ImgtoolError
-from .options import FILE, extension, max_pixels_option, parsed, sampling_options
+from .inputs import gather_all
+from .options import FILE, extension, input_options, inputs_argument, max_pixels_option, parsed, sampling_options
 from .plan import below
 from .planes import Look, Series, engine_options, look_of_one
 from .run import channel_count
@@ -40,7 +41,8 @@ def _reference(text: str) -> str | int:
 
 
 @click.command(context_settings=HELP)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
+@inputs_argument("names", "INPUT")
+@input_options
 @path_option(
     "-O",
     "--output-dir",
@@ -82,7 +84,10 @@ def _reference(text: str) -> str | int:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page on standard output.")
 @quiet_option
 def stack(
-    inputs: tuple[str, ...],
+    names: tuple[str, ...],
+    recursive: bool,
+    files_from: str | None,
+    null: bool,
     folder: Path,
     ext: str | None,
     reference: str | int,
@@ -117,6 +122,7 @@ def stack(
     Pages that cannot be registered move as their neighbours do, and are named on standard error.
     """
     began = perf_counter()
+    inputs = gather_all(names, files_from=files_from, null=null, recursive=recursive, leave_out=[folder])
     with Series(inputs, Look(channel, nodata), max_pixels) as series:
         outputs = plan_images(series, folder, ext)
         tables = [] if source is not None else [folder / name for name in TABLES]

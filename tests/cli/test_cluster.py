@@ -239,7 +239,7 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(call, picture, tmp_pat
     with socket.create_server(("127.0.0.1", 0)) as silent:
         for address, sentence in [
             ("tcp://127.0.0.1:1", "no scheduler answers within 1 s; start one with dask scheduler"),
-            ("tcp://nowhere", "no scheduler answers within 1 s"),
+            ("tcp://nowhere:1", "no scheduler answers within 1 s"),
             (f"tcp://127.0.0.1:{silent.getsockname()[1]}", "no scheduler answers within 1 s"),
             ("file:none.json", "none.json: no such file"),
             ("file:odd.json", "odd.json: holds no address"),
@@ -253,6 +253,8 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(call, picture, tmp_pat
     ("options", "sentence"),
     [
         (["--scheduler", "localhost"], "'localhost' is neither tcp://HOST:PORT nor file:SCHEDULER.json"),
+        (["--scheduler", "tcp://nowhere"], "is neither tcp://HOST:PORT"),
+        (["--scheduler", "tcp://here:door"], "is neither tcp://HOST:PORT"),
         (["--scheduler", "tcp://127.0.0.1:1", "--profile-out", "p"], "--profile-out is about work in this process"),
         (["--retries", "3"], "--retries is for work on a cluster; without --scheduler it has no effect"),
     ],
@@ -262,6 +264,12 @@ def test_options_that_need_or_exclude_a_cluster(call, picture, options, sentence
     result = call("convolve", "a.png", "-k", "box", "-O", "out", *options)
     assert result.exit_code == 2
     assert sentence in result.stderr
+
+
+def test_local_is_no_cluster(call, picture, files):
+    picture("a.png")
+    assert call("convolve", "a.png", "-k", "box", "-o", "b.png", "--scheduler", "local").exit_code == 0
+    assert files() == ["a.png", "b.png"]
 
 
 def test_streams_do_not_travel(start, picture):
