@@ -87,3 +87,29 @@ cdef inline void edge_rows(const real **lines, const Edge *edge, Py_ssize_t chan
             (<vector *>goal)[0], (<vector *>goal)[1], (<vector *>goal)[2], (<vector *>goal)[3] = t0, t1, t2, t3
             for y in range(rows):
                 out[y * out_stride + edge.begin * channels + x] = goal[y]
+
+
+cdef inline void edge_block(const real **lines, const Edge *edge, Py_ssize_t channels, const real *kernel,
+                            Py_ssize_t height, Py_ssize_t width, const real *outside, real bias, real *out,
+                            Py_ssize_t out_stride) noexcept nogil:
+    """As `edge_rows` for BLOCK_ROWS rows, value for value: faster for small kernels while the rows are in cache."""
+    cdef Py_ssize_t x, c, ky, kx, r, place
+    cdef real[BLOCK_ROWS] totals
+    cdef real tap
+    for x in range(edge.end - edge.begin):
+        for c in range(channels):
+            for r in range(BLOCK_ROWS):
+                totals[r] = bias
+            for ky in range(height):
+                for kx in range(width):
+                    tap = kernel[ky * width + kx]
+                    place = edge.places[x + kx]
+                    if place < 0:
+                        for r in range(BLOCK_ROWS):
+                            totals[r] += tap * outside[c]
+                    else:
+                        place = place * channels + c
+                        for r in range(BLOCK_ROWS):
+                            totals[r] += tap * lines[r + ky][place]
+            for r in range(BLOCK_ROWS):
+                out[r * out_stride + (edge.begin + x) * channels + c] = totals[r]

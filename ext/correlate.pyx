@@ -11,7 +11,8 @@ from cpython.buffer cimport PyBuffer_Release
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
-from block cimport (BLOCK_ROWS, COLUMNS, VECTOR_BYTES, Edge, block, double_vector, edge_rows, float_vector, vector,
+from block cimport (BLOCK_ROWS, COLUMNS, VECTOR_BYTES, Edge, block, double_vector, edge_block, edge_rows,
+                    float_vector, vector,
                     wide_vector)
 from border cimport CONSTANT, border_index
 from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source,
@@ -187,10 +188,11 @@ cdef Py_ssize_t correlate_in_place(const Source *source, const Task *task, const
     """
     cdef Py_ssize_t height = task.height, width = task.width, channels = source.channels
     cdef Py_ssize_t tile_width = COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
-    cdef Py_ssize_t band = tile_width // BLOCK_ROWS * BLOCK_ROWS, row_values = task.pitch * channels
+    cdef Py_ssize_t band = BLOCK_ROWS if height * width <= 25 else tile_width // BLOCK_ROWS * BLOCK_ROWS
+    cdef Py_ssize_t row_values = task.pitch * channels
     cdef Py_ssize_t beyond = source.width * channels if task.border == CONSTANT else 0
     cdef Py_ssize_t strip_pitch = tile_width + height - 1
-    cdef Py_ssize_t begin = task.begin, end, y, x, last, i, at
+    cdef Py_ssize_t begin = task.begin, end, y, x, last, back, i, at
     cdef Edge[2] edges
     cdef char *memory
     cdef const real **lines
@@ -229,19 +231,23 @@ cdef Py_ssize_t correlate_in_place(const Source *source, const Task *task, const
         while y < end:
             y = smaller(y, end - BLOCK_ROWS)
             x = edges[0].end * channels
+            # From the second block on begin at a cache line's border, unless that takes one block more.
+            back = <size_t>(out + y * row_values + x) % VECTOR_BYTES // sizeof(real)
+            if (last - x - 1) % tile_width + 1 + back > tile_width:
+                back = 0
             while True:
                 block(lines + (y - begin), kernel, height, width, channels, x - task.left * channels, offsets, 0,
                       out + y * row_values + x, row_values)
                 if x >= last:
                     break
-                x += tile_width
-                if x < last:  # begin at a cache line's border from the second block on, where rows begin at one
-                    x -= <size_t>(out + y * row_values + x) % VECTOR_BYTES // sizeof(real)
-                else:
-                    x = last
+                x = smaller(x + tile_width - back, last)
+                back = 0
             y += BLOCK_ROWS
         for i in range(2):
-            if edges[i].begin < edges[i].end:
+            if band == BLOCK_ROWS:
+                edge_block(lines, &edges[i], channels, kernel, height, width, outside, bias,
+                           out + begin * row_values, row_values)
+            elif edges[i].begin < edges[i].end:
                 edge_rows(lines, &edges[i], channels, end - begin, kernel, height, width, outside, bias, strip,
                           out + begin * row_values, row_values, _)
         begin = end
