@@ -480,18 +480,27 @@ def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
     top, left = request.origin
     border = BORDER_CODES[request.border]
 
-    def pairs(plan: _ext.Spectrum, contrast: float, begin: int, end: int) -> tuple[int, list[int]]:
-        tolerance = found.tolerance if plan.single else 0.0
-        return _ext.correlate_tiles(
-            plan, source, result, border, request.cval, request.bias, contrast, tolerance, top, left, begin, end
-        )
-
     def over(plan: _ext.Spectrum, contrast: float, chosen: Sequence[int]) -> tuple[int, list[int]]:
         """Neighbours together: while one pair is worked on the next is fetched."""
         starts = [i for i, pair in enumerate(chosen) if i == 0 or pair != chosen[i - 1] + 1]
         runs = zip(starts, [*starts[1:], len(chosen)], strict=True)
         spans = [chosen[i : min(i + at_once, end)] for start, end in runs for i in range(start, end, at_once)]
-        done = run_slabs(lambda i, _: pairs(plan, contrast, spans[i][0], spans[i][-1] + 1), len(spans), 1, threads)
+        tolerance = found.tolerance if plan.single else 0.0
+        idle: list[_ext.TilePair] = []
+
+        def pairs(index: int, _: int) -> tuple[int, list[int]]:
+            try:
+                tiles = idle.pop()
+            except IndexError:
+                tiles = _ext.TilePair(plan)
+            ends = spans[index][0], spans[index][-1] + 1
+            done = tiles.correlate(
+                source, result, border, request.cval, request.bias, contrast, tolerance, top, left, *ends
+            )
+            idle.append(tiles)
+            return done
+
+        done = run_slabs(pairs, len(spans), 1, threads)
         return sum(number for number, _ in done), [pair for _, rest in done for pair in rest]
 
     count = _ext.pair_count(spectrum, *result.shape)
