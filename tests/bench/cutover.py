@@ -2,7 +2,7 @@
 
     python tests/bench/cutover.py
 
-prints the constants at the top of imgtool/_correlate.py as this machine has them: nanoseconds per output value, one
+prints the constants at the top of imgtool/_plan.py as this machine has them: nanoseconds per output value, one
 thread, fitted by least squares to minima (other work only adds) over images of 1024 x 1024. Only their ratios decide.
 """
 

@@ -5,7 +5,7 @@ import pytest
 import references
 from references import BORDERS
 
-from imgtool import _correlate, _ext
+from imgtool import _ext, _plan
 from imgtool.filters import apply_kernel, convolve
 
 
@@ -20,7 +20,7 @@ def filtered(image, kernel, tile, *, single, border="reflect", outside=0.0, cont
     plan = _ext.Spectrum(np.ascontiguousarray(np.flip(kernel)), tile, single)
     top, left = (n // 2 for n in kernel.shape)
     pairs = _ext.pair_count(plan, *image.shape, 1)
-    code = _correlate.BORDER_CODES[border]
+    code = _plan.BORDER_CODES[border]
     _, poor = _ext.TilePair(plan).correlate(image, out, code, outside, 0.0, contrast, 0.0, top, left, 0, pairs)
     return out, poor
 
