@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_PIXELS = 2**30
+COMPRESSIONS = ("none", "packbits", "lzw", "deflate", "zstd")
 FILE = click.Path()  # text as it was typed; whether there is such a file is a fault of its item alone
 
 
@@ -159,6 +160,21 @@ def _format(text: str) -> str:
 
 
 @dataclass(frozen=True)
+class Handling:
+    """What is done to every image besides the operation: turned, stripped, packed."""
+
+    auto_orient: bool = False
+    strip: bool = False
+    png_level: int | None = None
+    compression: str | None = None
+
+    @property
+    def packing(self) -> dict[str, Any]:
+        """What `io.write` is told of it."""
+        return {"png_level": self.png_level, "compression": self.compression}
+
+
+@dataclass(frozen=True)
 class Batch:
     """The values of the options of `batch_options`, and what --recursive found."""
 
@@ -180,6 +196,7 @@ class Batch:
     scheduler: str | None
     retries: int | None
     max_pixels: int
+    handling: Handling
     fail_fast: bool
     as_json: bool
     profile: bool
@@ -224,6 +241,25 @@ _INPUTS = (
         "--files-from", metavar="FILE|-", type=FILE, help="Take more inputs from this list, one name on each line."
     ),
     click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
+)
+_HANDLING = (
+    click.option("--strip", is_flag=True, help="Drop the metadata: profiles, EXIF, XMP, texts, resolution, orientation."),
+    click.option(
+        "--auto-orient",
+        is_flag=True,
+        help="Turn the pixels upright, as the orientation in the file asks, and set that to 1; else both are kept.",
+    ),
+    click.option(
+        "--png-level",
+        type=click.IntRange(0, 9),
+        metavar="0-9",
+        help="Effort to make PNG small: 9 takes longest.  [default: fast, between 1 and 2]",
+    ),
+    click.option(
+        "--compression",
+        type=click.Choice(COMPRESSIONS),
+        help="Compression of TIFF.  [default: that of an input in TIFF, otherwise none]",
+    ),
 )
 _BATCH = (
     _path_option("-o", "--output", parse=_output, metavar="FILE", help="Write to this file (for a single input)."),
@@ -288,6 +324,7 @@ _BATCH = (
         help="With --scheduler: try an image that failed so many times more.  [default: 0]",
     ),
     max_pixels_option,
+    *_HANDLING,
     click.option("--fail-fast", is_flag=True, help="Begin no more images after the first that failed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input on standard output."),
     click.option("--profile", is_flag=True, help="Say at the end where the time went."),
@@ -336,6 +373,7 @@ def batch_options(command: Function) -> Function:
         start_up, called = process_time(), perf_counter()
         context = click.get_current_context()
         shared = {entry.name: values.pop(entry.name) for entry in fields(Batch) if entry.name in values}
+        handling = taken(values)
         for name in ("verbose", "quiet"):
             shared[name] += 0 if context.parent is None else context.parent.params[name]
         variadic = next(p for p in context.command.params if isinstance(p, click.Argument) and p.nargs == -1)
@@ -346,9 +384,26 @@ def batch_options(command: Function) -> Function:
         chosen = {name: shared[name] for name in ("files_from", "null", "recursive")}
         found = gather(names, **chosen, leave_out=folders)
         values[str(variadic.name)] = found.names
-        return command(**values, batch=Batch(**shared, found=found, start_up=start_up, called=called))
+        batch = Batch(**shared, handling=handling, found=found, start_up=start_up, called=called)
+        return command(**values, batch=batch)
 
     return functools.reduce(lambda function, option: option(function), reversed(_BATCH), with_batch)  # type: ignore[return-value]
+
+
+def taken(values: dict[str, Any]) -> Handling:
+    """The values of the options of `handling_options`, taken out of those of a command."""
+    return Handling(**{entry.name: values.pop(entry.name) for entry in fields(Handling)})
+
+
+def handling_options(command: Function) -> Function:
+    """Give `command` the options on metadata, orientation and packing; it gets their values as one `handling`."""
+
+    @functools.wraps(command)
+    def with_handling(**values: Any) -> Any:
+        handling = taken(values)
+        return command(**values, handling=handling)
+
+    return functools.reduce(lambda function, option: option(function), reversed(_HANDLING), with_handling)  # type: ignore[return-value]
 
 
 def sampling_options(command: Function) -> Function:

@@ -11,7 +11,7 @@ import click
 
 from ..errors import ImgtoolError
 from .inputs import place
-from .options import Batch
+from .options import Batch, Handling
 
 
 @dataclass(frozen=True)
@@ -21,6 +21,7 @@ class Item:
     input: str
     outputs: Mapping[str, Path]
     format: str | None = None  # the extension of the format, where the output's name has none
+    handling: Handling = Handling()
 
     @property
     def to_stdout(self) -> bool:
@@ -117,7 +118,11 @@ def make_plan(
     if not batch.in_place:
         _refuse_inputs_as_outputs(items, others)
     plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed])
-    items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
+    _check_packing(items, batch)
+    items = [
+        replace(item, format=batch.format, handling=batch.handling)
+        for item in (batch.shard.part(items) if batch.shard else items)
+    ]
     _check_streams(items, batch)
     for item in items:
         try:
@@ -163,6 +168,25 @@ def _check_streams(items: Sequence[Item], batch: Batch) -> None:
         )
     if sys.stdout is None or sys.stdout.isatty():
         raise click.UsageError("the image would go to the terminal; redirect standard output, or give -o FILE")
+
+
+def _check_packing(items: Sequence[Item], batch: Batch) -> None:
+    names = [f"a{batch.format}" if batch.format else str(o) for item in items for o in item.outputs.values()]
+    check_packing(names, batch.handling)
+
+
+def check_packing(names: Iterable[str], handling: Handling) -> None:
+    """Refuse an option on the packing of a format that no output has."""
+    given = {"--png-level": (handling.png_level, "PNG"), "--compression": (handling.compression, "TIFF")}
+    if all(value is None for value, _ in given.values()):
+        return
+    from ..io.formats import extension_of
+
+    found = {extension_of(name) for name in names}
+    known = {"PNG": {".png", ".apng"}, "TIFF": {".tif", ".tiff", ".ome.tif", ".ome.tiff"}}
+    for option, (value, name) in given.items():
+        if value is not None and found and not found & known[name]:
+            raise click.UsageError(f"{option} is for {name}; no output is such a file")
 
 
 def _refuse_collisions(items: Iterable[Item]) -> None:
