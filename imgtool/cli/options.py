@@ -243,7 +243,9 @@ _INPUTS = (
     click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
 )
 _HANDLING = (
-    click.option("--strip", is_flag=True, help="Drop the metadata: profiles, EXIF, XMP, texts, resolution, orientation."),
+    click.option(
+        "--strip", is_flag=True, help="Drop the metadata: profiles, EXIF, XMP, texts, resolution, orientation."
+    ),
     click.option(
         "--auto-orient",
         is_flag=True,

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from fractions import Fraction
 from io import BytesIO
-from itertools import pairwise
 from os import SEEK_END
 from typing import Any, BinaryIO
 
@@ -102,13 +101,15 @@ def check_frames(frames: list[Frame], control: bytes, width: int, height: int) -
 
 
 def leaves_gaps(frames: list[Frame], width: int, height: int) -> bool:
-    """Whether there can be pixels that nothing has been drawn on."""
-    whole = Frame(width, height, 0, 0, 0, 0, 0, sequenced=False)
-    return not frames[0].covers(whole) or any(
-        one.disposal == _CLEAR or (one.disposal == _RESTORE and one is frames[0])
-        for one, after in pairwise(frames)
-        if not after.covers(one)
-    )
+    """Whether a frame can show pixels that nothing has been drawn on."""
+    gap: Frame | None = Frame(width, height, 0, 0, 0, 0, 0, sequenced=False)
+    for frame in frames:
+        before = gap
+        if gap is not None and not frame.covers(gap):
+            return True
+        cleared = frame.disposal == _CLEAR or (frame.disposal == _RESTORE and frame is frames[0])
+        gap = frame if cleared else before if frame.disposal == _RESTORE else None
+    return False
 
 
 class Canvas:

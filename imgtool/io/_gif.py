@@ -149,7 +149,7 @@ def _frame(data: Array, box: Box, span: int, *, has_alpha: bool) -> bytes:
     picture = Pictures.fromarray(indices, "L")
     picture.putpalette(colours.tobytes())
     file = BytesIO()
-    picture.save(file, "GIF", optimize=False)
+    picture.save(file, "GIF", optimize=False, interlace=0)
     blob = file.getvalue()
     place = 13 + _table(blob[10])
     while blob[place] == _EXTENSION:
