@@ -16,7 +16,7 @@ import numpy as np
 
 from ..errors import ImgtoolError
 from . import _webp
-from ._exif import orientation_of, with_orientation
+from ._exif import orientation_of, tags_of, with_orientation
 from ._image import Array, Image, Info, Metadata, Source, layout
 
 _DECODERS = {
@@ -26,6 +26,7 @@ _DECODERS = {
     "TIFF": ("TiffImagePlugin", "TiffImageFile"),
 }
 _CHANNELS = {"1": 1, "L": 1, "RGB": 3, "RGBA": 4, "CMYK": 4}
+_X_RESOLUTION = 282
 _EXIF_HEAD = b"Exif\0\0"
 # The length of a JPEG segment is 16 bits; a longer block is left out rather than spread over non-standard segments.
 _JPEG_SEGMENT = 65_500
@@ -84,7 +85,9 @@ def _metadata(picture: Any, mode: str) -> Metadata:
         found["orientation"] = orientation_of(exif)
     if isinstance(comment := picture.info.get("comment"), bytes) and (text := text_of(comment)):
         found["description"] = text
-    dpi = picture.info.get("dpi", ())
+    # Where a JPEG file has no resolution, Pillow makes up one of 72.
+    invented = picture.format == "JPEG" and picture.info.get("jfif_unit") not in (1, 2)
+    dpi = () if invented and _X_RESOLUTION not in tags_of(exif) else picture.info.get("dpi", ())
     if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < value < 1e6 for value in dpi):
         found["resolution"] = (float(dpi[0]), float(dpi[1]), "inch")
     return found

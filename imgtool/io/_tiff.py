@@ -35,6 +35,7 @@ _READABLE = {_MINISWHITE, _MINISBLACK, _PALETTE, _MASK, _CFA, *_COLOURS}
 _NONE, _OLD_JPEG, _JPEG = 1, 6, 7
 _ASSOCIATED, _UNASSOCIATED = 1, 2
 _XMP, _DESCRIPTION, _ICC, _X, _Y, _UNIT = 700, 270, 34675, 282, 283, 296
+_NO_RESOLUTION = (1.0, 1.0, 1)  # what tifffile writes where there is none to write
 _UNITS = {1: "none", 2: "inch", 3: "cm"}
 # Pixel scale, tie points, matrix, the three of GeoTIFF's keys, and GDAL's notes and value of missing data.
 _GEO = (33550, 33922, 34264, 34735, 34736, 34737, 42112, 42113)
@@ -206,7 +207,7 @@ def _metadata(file: Any, page: Any) -> Metadata:
             found[key] = page.tags[code].value
     x, y = (_fraction(page, code) for code in (_X, _Y))
     unit = page.tags[_UNIT].value if _UNIT in page.tags else 2
-    if x and y and unit in _UNITS:
+    if x and y and unit in _UNITS and (x, y, unit) != _NO_RESOLUTION:
         found["resolution"] = (x, y, _UNITS[unit])
     # What tifffile writes there describes the array, and nothing that would be missed.
     if (text := page.description) and not page.is_shaped:
@@ -341,7 +342,7 @@ def _packed(compression: str, dtype: np.dtype[Any]) -> Metadata:
     options: Metadata = {"compression": _CODECS[compression], "maxworkers": 1}
     if compression in _LEVELS:
         options["compressionargs"] = {"level": _LEVELS[compression]}
-    if compression != "packbits" and dtype.kind in "iuf":
+    if compression != "packbits" and (dtype.kind == "f" or (dtype.kind in "iu" and dtype.itemsize <= 4)):
         options["predictor"] = True
     return options
 
