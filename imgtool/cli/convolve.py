@@ -1,18 +1,19 @@
 """imgtool convolve."""
 
-from collections.abc import Callable, Collection
+import math
+from collections.abc import Collection
 from dataclasses import dataclass, replace
-from functools import lru_cache, reduce
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from functools import lru_cache
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from ..errors import ImgtoolError
+from .common import CommonFile
 from .options import (
     FILE,
-    MAX_PIXELS,
     Batch,
+    Reading,
     batch_options,
     completing,
     inputs_argument,
@@ -21,6 +22,7 @@ from .options import (
     nearest_of,
     number,
     parsed,
+    with_options,
 )
 from .plan import Item
 from .run import Done, by_page
@@ -34,7 +36,6 @@ if TYPE_CHECKING:
     from ..io import Image, Info
     from ..kernels import Kernel
 
-Function = TypeVar("Function", bound=Callable[..., Any])
 _DTYPES = tuple(f"{kind}{bits}" for kind in ("uint", "int") for bits in (8, 16, 32, 64)) + (
     "float16",
     "float32",
@@ -125,14 +126,9 @@ _OPTIONS = (
 )
 
 
-def _filter_options(command: Function) -> Function:
-    """Give `command` the options that say what the filter is."""
-    return reduce(lambda function, option: option(function), reversed(_OPTIONS), command)
-
-
 @click.command(context_settings=HELP)
 @inputs_argument("inputs", "INPUT")
-@_filter_options
+@with_options(*_OPTIONS)
 @batch_options
 def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
     """Convolve images with a kernel.
@@ -151,29 +147,34 @@ def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
     grows brighter to the right. Integer results are rounded half to even and saturated, and it is said how many values
     were. Channels are filtered alike, colours weighted by alpha.
     """
-    chosen = convolution(**given, max_pixels=batch.max_pixels)
+    chosen = convolution(**given, reading=batch.reading)
     return apply_steps("convolve", inputs, [chosen], batch, parameters=chosen.parameters)
 
 
 @click.command(context_settings=HELP)
-@_filter_options
-def step(**given: Any) -> "Convolution":
+@with_options(*_OPTIONS)
+@click.pass_obj
+def step(batch: Batch, /, **given: Any) -> "Convolution":
     """Convolve as a step of imgtool pipe."""
-    return convolution(**given, max_pixels=MAX_PIXELS)
+    return convolution(**given, reading=batch.reading)
 
 
 def convolution(
-    kernel: "Kernel", *, explain: bool, axes: str, dtype: str | None, mask: str | None, max_pixels: int, **given: Any
+    kernel: "Kernel", *, explain: bool, axes: str, dtype: str | None, mask: str | None, reading: Reading, **given: Any
 ) -> "Convolution":
     """The convolution that the options describe."""
     settings = _settings(kernel, **given)
     arrays = settings.pop("arrays")
     used = {name: settings[name] for name in ("border", "cval", "bias")}
+    mask_file = None if mask is None else CommonFile.found(mask)
+    if mask_file is not None:
+        _read_mask(mask_file, reading)  # what is wrong with it is wrong for all images
     return Convolution(
         arrays=arrays,
         settings=settings,
         dtype=dtype,
-        mask=None if mask is None else _Mask.found(mask, max_pixels),
+        mask_file=mask_file,
+        reading=reading,
         volume=axes == "zyx",
         explain=explain,
         files=tuple(name for name in (mask, kernel.file) if name is not None),
@@ -227,36 +228,13 @@ def _settings(
     }
 
 
-@dataclass(frozen=True)
-class _Mask:
-    """A mask by its file, which is read once in each process that needs it."""
-
-    name: str
-    path: str
-    changed: int
-    max_pixels: int
-
-    @classmethod
-    def found(cls, name: str, max_pixels: int) -> "_Mask":
-        path = Path(name).absolute()
-        mask = cls(name, str(path), path.stat().st_mtime_ns if path.exists() else 0, max_pixels)
-        _read_mask(mask)  # what is wrong with it is wrong for all images
-        return mask
-
-    @property
-    def data(self) -> "Array":
-        return _read_mask(self)
-
-
-@lru_cache(maxsize=2)
-def _read_mask(mask: _Mask) -> "Array":
+@lru_cache(maxsize=4)
+def _read_mask(file: CommonFile, reading: Reading) -> "Array":
     from .. import io
 
-    image = io.read(
-        mask.name if Path(mask.name).absolute() == Path(mask.path) else mask.path, max_pixels=mask.max_pixels
-    )
+    image = io.read(file.here, **reading._asdict())
     if image.channel_axis is not None:
-        raise ImgtoolError(f"{mask.name}: a mask is a gray image, but this one has {image.channels} channels")
+        raise ImgtoolError(f"{file.name}: a mask is a gray image, but this one has {image.channels} channels")
     return image.data
 
 
@@ -267,20 +245,31 @@ class Convolution:
     arrays: "tuple[Array, ...]"
     settings: dict[str, Any]
     dtype: str | None
-    mask: _Mask | None
+    mask_file: CommonFile | None
+    reading: Reading
     volume: bool
     explain: bool
     files: tuple[str, ...]
     parameters: dict[str, Any]
+
+    @property
+    def mask(self) -> "Array | None":
+        """What the mask holds, if there is one."""
+        return None if self.mask_file is None else _read_mask(self.mask_file, self.reading)
+
+    @property
+    def together(self) -> bool:
+        """Whether the pages are a volume; see `steps.Step`."""
+        return self.volume
 
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the result will say; an ImgtoolError if there can be none."""
         import numpy as np
 
         size, kernel = _spatial(info, self.volume), self.arrays[0].shape
-        if self.mask is not None and self.mask.data.shape != size:
+        if self.mask_file is not None and self.mask is not None and self.mask.shape != size:
             raise ImgtoolError(
-                f"{item.input}: is {_by(size)} pixels, but the mask {self.mask.name} is {_by(self.mask.data.shape)}; "
+                f"{item.input}: is {_by(size)} pixels, but the mask {self.mask_file.name} is {_by(self.mask.shape)}; "
                 "they must agree"
             )
         if self.settings["shape"] == "valid" and any(k > n for k, n in zip(kernel, size, strict=True)):
@@ -296,6 +285,16 @@ class Convolution:
                 raise ImgtoolError(f"{item.input}: {error}; leave out --linear") from error
         return replace(info, shape=self._shape(info), dtype=np.dtype(self.dtype or info.dtype))
 
+    def memory(self, info: "Info") -> int:
+        """What whole images in floating point take, where one pass over small blocks will not do; see `steps.Step`."""
+        masked = self.mask_file is not None or self.settings["nan"] == "ignore"
+        if masked or self.settings["border"] == "renormalize":
+            planes = 11
+        else:
+            planes = 7 if len(self.arrays) > 1 else 3 * self.settings["linear"]
+        # Of float32, as measured at 4096x4096.
+        return planes * 4 * math.prod(info.shape if self.volume else info.shape[info.pages > 1 :])
+
     def _shape(self, info: "Info") -> tuple[int, ...]:
         grown = {"same": 0, "valid": -1, "full": 1}[self.settings["shape"]]
         pixels = info.shape if info.channel_axis is None else info.shape[:-1]
@@ -303,7 +302,9 @@ class Convolution:
         result = tuple(n + grown * (k - 1) for n, k in zip(pixels, kernel, strict=True))
         return result + info.shape[len(pixels) :]
 
-    def change(self, image: "Image", done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float) -> "Array":
+    def change(
+        self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float
+    ) -> "Array":
         """The convolved pixels; see `steps.Step`."""
         from .. import filters
         from ..explain import explain as explained
@@ -318,7 +319,7 @@ class Convolution:
             "cval": self.settings["cval"] / unit,
             "bias": self.settings["bias"] / unit,
             "dtype": dtype,
-            "mask": None if self.mask is None else self.mask.data,
+            "mask": self.mask,
             "channel_axis": image.channel_axis,
             "has_alpha": has_alpha,
         }
@@ -362,9 +363,11 @@ def _by(shape: tuple[int, ...]) -> str:
 def _tell(found: dict[str, Any], done: Done) -> None:
     """Enter what was chosen, in words and in numbers."""
     count = "" if found["kernels"] == 1 else f"{found['kernels']} kernels "
-    done.remarks.append(
+    remark = (
         f"{found['method']} in {found['accumulator']} ({found['reason']}); {count}{_by(found['kernel'])}, "
         f"sum {found['sum']:.6g}, rank {found['rank']}; {found['flops'] / 1e6:.4g} million operations, "
         f"{found['memory'] / 2**20:.4g} MiB of working memory"
     )
+    if remark not in done.remarks:  # of the page before
+        done.remarks.append(remark)
     done.details["explain"] = found

@@ -1,18 +1,21 @@
 """imgtool nmi."""
 
-import json
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache, partial
 from io import BytesIO
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, max_pixels_option, parsed
-from .plan import below
-from .words import HELP, one_line
+from .common import CommonFile
+from .options import FILE, Batch, inputs_argument, parsed, work_options
+from .plan import Item, make_plan, named_outputs
+from .run import Done, execute, size_of
+from .words import HELP
 
 if TYPE_CHECKING:
     from .._check import Array
@@ -34,7 +37,7 @@ def _percentiles(text: str) -> tuple[float, float]:
 
 @click.command(context_settings=HELP)
 @click.argument("fixed", type=FILE)
-@click.argument("moving", metavar="MOVING...", nargs=-1, required=True, type=FILE)
+@inputs_argument("moving", "MOVING")
 @click.option(
     "--bins", type=int, default=64, metavar="N", callback=parsed(_bins), help="Histogram bins for each image, 4 to 256."
 )
@@ -58,10 +61,7 @@ def _percentiles(text: str) -> tuple[float, float]:
     type=FILE,
     help="Draw the joint histogram, or write its numbers (.npy). For several moving images name a folder, DIR/.",
 )
-@click.option("--exists", type=click.Choice(["error", "overwrite"]), default="error", help="When an output exists.")
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Threads; every processor by default.")
-@max_pixels_option
-@click.option("--json", "as_json", is_flag=True, help="Print one JSON object per moving image.")
+@work_options
 def nmi(
     fixed: str,
     moving: tuple[str, ...],
@@ -70,10 +70,7 @@ def nmi(
     mask: str | None,
     gradient: str | None,
     joint_histogram: str | None,
-    exists: str,
-    threads: int | None,
-    max_pixels: int,
-    as_json: bool,
+    batch: Batch,
 ) -> int:
     """Measure what images share: NMI and mutual information.
 
@@ -90,42 +87,83 @@ def nmi(
     the number of pixels on a logarithmic scale. The gradient is that of NMI by the place where each pixel of MOVING is
     sampled: moving it along the gradient makes NMI rise. It is 0 where a pixel or its neighbour does not count.
     """
-    from .. import io
-    from ..metrics import Workspace
+    items: list[dict[str, Path]] = [{} for _ in moving]
+    folders: list[Path] = []
+    for what, name, ext in ("gradient", gradient, ".tif"), ("joint_histogram", joint_histogram, ".png"):
+        if name is not None:
+            paths, folder = named_outputs(f"--{what.replace('_', '-')}", name, moving, ext, batch)
+            folders += [] if folder is None else [folder]
+            for outputs, path in zip(items, paths, strict=True):
+                outputs[what] = path
+    files = [None if name is None else CommonFile.found(name) for name in (fixed, mask)]
+    assert files[0] is not None
+    comparing = Comparing(files[0], files[1], bins, percentiles, batch.max_pixels)
+    plan = make_plan(
+        [Item(name, outputs) for name, outputs in zip(moving, items, strict=True)],
+        batch,
+        fits=_fits,
+        others=[name for name in (fixed, mask) if name is not None],
+        folders=folders,
+    )
+    _fixed(comparing)  # what is wrong with it is wrong for all images
+    work = partial(compare_file, comparing=comparing, overwrite=batch.overwrite)
+    parameters = {"fixed": fixed, "bins": bins, "percentiles": percentiles, "mask": mask}
+    return execute("nmi", plan, work, batch, parameters=parameters, in_order=True)
 
-    outputs = [
-        {
-            what: _output(target, name, ext, several=len(moving) > 1, option=option)
-            for what, target, ext, option in (
-                ("gradient", gradient, ".tif", "--gradient"),
-                ("joint_histogram", joint_histogram, ".png", "--joint-histogram"),
-            )
-            if target is not None
-        }
-        for name in moving
-    ]
-    _refuse_collisions([fixed, *moving, *([] if mask is None else [mask])], outputs)
-    workspace = Workspace(bins=bins, percentiles=percentiles, threads=threads)
-    keep = None if mask is None else _counted(io.read(mask, max_pixels=max_pixels))
-    with _naming(fixed):
-        workspace.set_fixed(_plane(io.read(fixed, max_pixels=max_pixels)), mask=keep)
-    status = 0
-    for name, wanted in zip(moving, outputs, strict=True):
-        record: dict[str, Any] = {"fixed": fixed, "moving": name}
-        try:
-            with _naming(name):
-                found = _compare(workspace, name, wanted, max_pixels=max_pixels, overwrite=exists == "overwrite")
-            record |= {"bins": bins, **found.as_dict(), **{what: str(path) for what, path in wanted.items()}}
-            line = _line(name, found)
-        except (ImgtoolError, OSError, MemoryError) as error:
-            status, line = 1, None
-            record["error"] = str(error) or "not enough memory"
-            click.echo(f"Error: {one_line(record['error'])}", err=True)
-        if as_json:
-            click.echo(json.dumps(record))
-        elif line is not None:
-            click.echo(one_line(line))
-    return status
+
+@dataclass(frozen=True)
+class Comparing:
+    """What images are compared with, and how."""
+
+    fixed: CommonFile
+    mask: CommonFile | None
+    bins: int
+    percentiles: tuple[float, float]
+    max_pixels: int
+
+
+class _Fixed(NamedTuple):
+    """What is compared of the fixed image, which of its pixels count, and the range of its bins."""
+
+    plane: "Array"
+    keep: "Array | None"
+    limits: tuple[float, float]
+
+
+@lru_cache(maxsize=2)
+def _fixed(comparing: Comparing) -> _Fixed:
+    from .. import io
+    from ..metrics import image_array, intensity_range, pixel_mask
+
+    keep = None
+    with _naming(comparing.fixed.name):
+        plane = _plane(io.read(comparing.fixed.here, max_pixels=comparing.max_pixels))
+    if comparing.mask is not None:
+        with _naming(comparing.mask.name):
+            mask = _counted(io.read(comparing.mask.here, max_pixels=comparing.max_pixels))
+            keep = pixel_mask(mask, plane.shape, "mask")
+    with _naming(comparing.fixed.name):
+        limits = intensity_range(image_array(plane, "fixed"), "fixed", mask=keep, percentiles=comparing.percentiles)
+    return _Fixed(plane, keep, limits)
+
+
+def _fits(item: Item) -> int:
+    """Refuse an image or outputs by the header of the image; how much memory the work needs."""
+    from .. import io
+
+    info = io.probe(item.input)
+    for what, output in item.outputs.items():
+        if output.suffix == ".npy":
+            continue
+        if what == "joint_histogram":
+            io.check_output(output, dtype="uint8", channels=3)
+        elif info.pages > 1:
+            raise ImgtoolError(f"{output}: the gradient of a stack has four axes; use .npy")
+        else:
+            io.check_output(output, dtype="float32", pages=2)
+    # Luminance of colours is another plane; the gradient takes three for each axis, and one.
+    planes = (info.channel_axis is not None) + (1 + 3 * (2 + (info.pages > 1))) * ("gradient" in item.outputs)
+    return item.encoded + size_of(info) + 4 * planes * info.pixels
 
 
 @contextmanager
@@ -135,26 +173,6 @@ def _naming(name: str) -> Iterator[None]:
         yield
     except ImgtoolError as error:
         raise error if name in str(error) else ImgtoolError(f"{name}: {error}") from error
-
-
-def _output(target: str, name: str, ext: str, *, several: bool, option: str) -> Path:
-    """The file to write for the moving image `name`: `target`, or one below it if it is a folder."""
-    if target.endswith("/") or Path(target).is_dir():
-        return below(Path(target), name, "", ext)
-    if several:
-        folder = Path(target).with_suffix("")
-        raise click.UsageError(
-            f"{option} names one file, but there are several moving images; give it a folder: {folder}/"
-        )
-    return Path(target)
-
-
-def _refuse_collisions(inputs: list[str], outputs: list[dict[str, Path]]) -> None:
-    seen = {Path(name).absolute(): name for name in inputs}
-    for output in (path for paths in outputs for path in paths.values()):
-        if output.absolute() in seen:
-            raise click.UsageError(f"{output} would be written twice or is an input as well; choose another name")
-        seen[output.absolute()] = str(output)
 
 
 def _plane(image: "Image") -> "Array":
@@ -180,32 +198,29 @@ def _counted(mask: "Image") -> "Array":
     return np.asarray(mask.data[..., : mask.channels - mask.has_alpha].any(axis=-1))
 
 
-def _compare(
-    workspace: "Workspace", name: str, outputs: dict[str, Path], *, max_pixels: int, overwrite: bool
-) -> "Similarity":
-    """Compare the image in a file and write what is wanted of the comparison."""
+def compare_file(item: Item, threads: int, *, comparing: Comparing, overwrite: bool) -> Done:
+    """Compare the image in a file with the fixed one, and write what is wanted of the comparison."""
     from .. import io
+    from ..metrics import Workspace
 
-    for output in outputs.values():
-        if output.exists() and not overwrite:
-            raise ImgtoolError(f"{output}: exists already; use --exists overwrite")
-    image = io.read(name, max_pixels=max_pixels)
-    plane = _plane(image)
-    if "gradient" in outputs and outputs["gradient"].suffix != ".npy":
-        io.check_output(outputs["gradient"], dtype="float32", pages=plane.ndim)
-        if plane.ndim > 2:
-            raise ImgtoolError(f"{outputs['gradient']}: the gradient of a stack has four axes; use .npy")
-    if "joint_histogram" in outputs and outputs["joint_histogram"].suffix != ".npy":
-        io.check_output(outputs["joint_histogram"], dtype="uint8", channels=3)
-    workspace.set_moving(plane)
-    found = workspace.evaluate()
-    for what, output in outputs.items():
-        output.parent.mkdir(parents=True, exist_ok=True)
-        if what == "gradient":
-            _write_gradient(workspace, plane, output, overwrite=overwrite)
-        else:
-            _write_joint(workspace, output, overwrite=overwrite)
-    return found
+    done = Done()
+    with done.timed("read"):
+        fixed = _fixed(comparing)
+        image = io.read(item.input, max_pixels=comparing.max_pixels)
+    with done.timed("compute"), _naming(item.input):
+        plane = _plane(image)
+        workspace = Workspace(bins=comparing.bins, percentiles=comparing.percentiles, threads=threads)
+        workspace.set_fixed(fixed.plane, mask=fixed.keep, limits=fixed.limits)
+        workspace.set_moving(plane)
+        found = workspace.evaluate()
+    with done.timed("write"):
+        for what, output in item.outputs.items():
+            if what == "gradient":
+                _write_gradient(workspace, plane, output, overwrite=overwrite)
+            else:
+                _write_joint(workspace, output, overwrite=overwrite)
+    done.line, done.details = _line(item.input, found), found.as_dict()
+    return done
 
 
 def _write_gradient(workspace: "Workspace", plane: "Array", output: Path, *, overwrite: bool) -> None:

@@ -159,32 +159,43 @@ def _format(text: str) -> str:
     return extension
 
 
-@dataclass(frozen=True)
-class Handling:
-    """What is done to every image besides the operation: turned, stripped, packed."""
+class Reading(NamedTuple):
+    """How images are read, as arguments of `io.read` and `io.open_pages`."""
 
+    max_pixels: int = MAX_PIXELS
     auto_orient: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """How images are written."""
+
+    overwrite: bool
     strip: bool = False
     png_level: int | None = None
     compression: str | None = None
 
     @property
-    def packing(self) -> dict[str, Any]:
-        """What `io.write` is told of it."""
-        return {"png_level": self.png_level, "compression": self.compression}
+    def options(self) -> dict[str, Any]:
+        """The arguments of `io.write` and `io.page_writer`."""
+        return {"overwrite": self.overwrite, "png_level": self.png_level, "compression": self.compression}
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, kw_only=True)
 class Batch:
     """The values of the options of `batch_options`, and what --recursive found."""
 
-    output: Path | None
-    output_dir: Path | None
-    suffix: str | None
-    ext: str | None
-    template: "Template | None"
-    in_place: bool
-    format: str | None
+    output: Path | None = None
+    output_dir: Path | None = None
+    suffix: str | None = None
+    ext: str | None = None
+    template: "Template | None" = None
+    in_place: bool = False
+    format: str | None = None
+    strip: bool = False
+    auto_orient: bool = False
+    png_level: int | None = None
+    compression: str | None = None
     exists: str
     recursive: bool
     files_from: str | None
@@ -196,7 +207,6 @@ class Batch:
     scheduler: str | None
     retries: int | None
     max_pixels: int
-    handling: Handling
     fail_fast: bool
     as_json: bool
     profile: bool
@@ -218,6 +228,18 @@ class Batch:
         """Whether an output may be replaced by the time it is written."""
         # On a cluster an item may run twice, when its worker was lost after it had written: that is no collision.
         return self.exists in ("overwrite", "newer") or self.in_place or self.scheduler is not None
+
+    @property
+    def reading(self) -> Reading:
+        """How images are read."""
+        return Reading(self.max_pixels, self.auto_orient)
+
+    @property
+    def writing(self) -> Writing:
+        """How images are written."""
+        return Writing(
+            overwrite=self.overwrite, strip=self.strip, png_level=self.png_level, compression=self.compression
+        )
 
     def place(self, name: str) -> PurePath:
         """Where an input stands in the tree of outputs."""
@@ -242,28 +264,28 @@ _INPUTS = (
     ),
     click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
 )
-_HANDLING = (
+_IMAGES = (
     click.option(
-        "--strip", is_flag=True, help="Drop the metadata: profiles, EXIF, XMP, texts, resolution, orientation."
+        "--strip", is_flag=True, help="Drop the metadata: ICC profile, EXIF, XMP, texts, resolution and so on."
     ),
     click.option(
         "--auto-orient",
         is_flag=True,
-        help="Turn the pixels upright, as the orientation in the file asks, and set that to 1; else both are kept.",
+        help="Turn images upright, as the orientation in the file asks, and set that to 1; else both stay as they are.",
     ),
     click.option(
         "--png-level",
         type=click.IntRange(0, 9),
         metavar="0-9",
-        help="Effort to make PNG small: 9 takes longest.  [default: fast, between 1 and 2]",
+        help="Effort to make PNG files small; 6 is what most programs take. Default: fast, a special case of level 1.",
     ),
     click.option(
         "--compression",
         type=click.Choice(COMPRESSIONS),
-        help="Compression of TIFF.  [default: that of an input in TIFF, otherwise none]",
+        help="Compression of TIFF files. Default: that of an input in TIFF, or none.",
     ),
 )
-_BATCH = (
+_OUTPUTS = (
     _path_option("-o", "--output", parse=_output, metavar="FILE", help="Write to this file (for a single input)."),
     _path_option(
         "-O",
@@ -290,6 +312,9 @@ _BATCH = (
         callback=parsed(_format),
         help="Format for standard output, which is named -; it is the default where - is the input.",
     ),
+    *_IMAGES,
+)
+_WORK = (
     click.option(
         "--exists",
         type=click.Choice(["error", "skip", "overwrite", "newer"]),
@@ -326,7 +351,6 @@ _BATCH = (
         help="With --scheduler: try an image that failed so many times more.  [default: 0]",
     ),
     max_pixels_option,
-    *_HANDLING,
     click.option("--fail-fast", is_flag=True, help="Begin no more images after the first that failed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input on standard output."),
     click.option("--profile", is_flag=True, help="Say at the end where the time went."),
@@ -354,14 +378,20 @@ _BATCH = (
 )
 
 
+def with_options(*options: Callable[[Any], Any]) -> Callable[[Function], Function]:
+    """Give a command these options, which its help lists in this order."""
+    return lambda command: functools.reduce(lambda function, option: option(function), reversed(options), command)
+
+
 def inputs_argument(name: str, metavar: str) -> Callable[[Function], Function]:
     """The inputs of a command with `batch_options`, which --files-from may give as well."""
     return click.argument(name, metavar=f"{metavar}...", nargs=-1, type=FILE)
 
 
-def input_options(command: Function) -> Function:
-    """Give `command` the options that name more inputs, for `gather`."""
-    return functools.reduce(lambda function, option: option(function), reversed(_INPUTS), command)
+# The options that name more inputs, for `gather`.
+input_options = with_options(*_INPUTS)
+# The options on metadata, orientation and packing of the images that a command writes.
+image_options = with_options(*_IMAGES)
 
 
 def batch_options(command: Function) -> Function:
@@ -369,43 +399,30 @@ def batch_options(command: Function) -> Function:
 
     Its argument of any number of values gets the inputs of --files-from and --recursive as well.
     """
+    return with_options(*_OUTPUTS)(work_options(command))
+
+
+def work_options(command: Function) -> Function:
+    """`batch_options` for a command that makes no image of each input: without those on outputs."""
 
     @functools.wraps(command)
     def with_batch(**values: Any) -> Any:
         start_up, called = process_time(), perf_counter()
         context = click.get_current_context()
         shared = {entry.name: values.pop(entry.name) for entry in fields(Batch) if entry.name in values}
-        handling = taken(values)
         for name in ("verbose", "quiet"):
             shared[name] += 0 if context.parent is None else context.parent.params[name]
         variadic = next(p for p in context.command.params if isinstance(p, click.Argument) and p.nargs == -1)
         names = values[str(variadic.name)]
         if not names and shared["files_from"] is None:
             raise click.MissingParameter(ctx=context, param=variadic)
-        folders = [folder for folder in (shared["output_dir"],) if folder is not None]
+        folders = [] if shared.get("output_dir") is None else [shared["output_dir"]]
         chosen = {name: shared[name] for name in ("files_from", "null", "recursive")}
         found = gather(names, **chosen, leave_out=folders)
         values[str(variadic.name)] = found.names
-        batch = Batch(**shared, handling=handling, found=found, start_up=start_up, called=called)
-        return command(**values, batch=batch)
+        return command(**values, batch=Batch(**shared, found=found, start_up=start_up, called=called))
 
-    return functools.reduce(lambda function, option: option(function), reversed(_BATCH), with_batch)  # type: ignore[return-value]
-
-
-def taken(values: dict[str, Any]) -> Handling:
-    """The values of the options of `handling_options`, taken out of those of a command."""
-    return Handling(**{entry.name: values.pop(entry.name) for entry in fields(Handling)})
-
-
-def handling_options(command: Function) -> Function:
-    """Give `command` the options on metadata, orientation and packing; it gets their values as one `handling`."""
-
-    @functools.wraps(command)
-    def with_handling(**values: Any) -> Any:
-        handling = taken(values)
-        return command(**values, handling=handling)
-
-    return functools.reduce(lambda function, option: option(function), reversed(_HANDLING), with_handling)  # type: ignore[return-value]
+    return with_options(*_WORK)(with_batch)  # type: ignore[return-value]
 
 
 def sampling_options(command: Function) -> Function:
@@ -424,4 +441,4 @@ def sampling_options(command: Function) -> Function:
         metavar="VALUE",
         help="Value outside the moving image; with alpha, it is transparent there.",
     )
-    return interpolation(fill(command))
+    return with_options(interpolation, fill)(command)

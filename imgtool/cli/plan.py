@@ -11,7 +11,7 @@ import click
 
 from ..errors import ImgtoolError
 from .inputs import place
-from .options import Batch, Handling
+from .options import Batch, Writing
 
 
 @dataclass(frozen=True)
@@ -21,7 +21,12 @@ class Item:
     input: str
     outputs: Mapping[str, Path]
     format: str | None = None  # the extension of the format, where the output's name has none
-    handling: Handling = Handling()
+    memory: int = 0  # about how many bytes the work needs
+
+    @property
+    def encoded(self) -> int:
+        """The size of the input file in bytes, 0 for a stream."""
+        return 0 if self.input == "-" else Path(self.input).stat().st_size
 
     @property
     def to_stdout(self) -> bool:
@@ -29,6 +34,15 @@ class Item:
         from ..io import STANDARD_OUTPUT
 
         return self.outputs.get("output") == STANDARD_OUTPUT
+
+    @property
+    def scratch(self) -> Path:
+        """A folder for pixels that should not fill memory: where the image will be."""
+        if self.to_stdout:
+            import tempfile
+
+            return Path(tempfile.gettempdir())
+        return self.outputs["output"].parent
 
 
 @dataclass
@@ -38,6 +52,7 @@ class Plan:
     ready: list[Item] = field(default_factory=list)
     skipped: list[Item] = field(default_factory=list)
     failed: list[tuple[Item, Exception]] = field(default_factory=list)
+    others: Sequence[str] = ()  # files that every item needs besides its input
 
 
 def image_outputs(inputs: Sequence[str], batch: Batch) -> list[Path]:
@@ -82,8 +97,9 @@ def _refuse_contradictions(batch: Batch) -> None:
 def _templated(batch: Batch, name: str, index: int) -> Path:
     assert batch.template is not None and batch.output_dir is not None
     path = batch.place(name)
-    ext = path.suffix if batch.ext is None else batch.ext
-    names = {"dir": str(path.parent), "name": path.name, "stem": path.stem, "suffix": batch.suffix or "", "ext": ext}
+    stem, own = _split(path.name)
+    ext = own if batch.ext is None else batch.ext
+    names = {"dir": str(path.parent), "name": path.name, "stem": stem, "suffix": batch.suffix or "", "ext": ext}
     try:
         return batch.output_dir / batch.template.path({**names, "index": index})
     except ImgtoolError as error:
@@ -95,44 +111,67 @@ def below(folder: Path, name: str | PurePath, suffix: str, ext: str | None) -> P
     inside = place(str(name))
     if inside.name in ("", ".."):
         return folder  # a folder given as an input, which fails as such
-    return folder / inside.with_name(inside.stem + suffix + (inside.suffix if ext is None else ext))
+    stem, own = _split(inside.name)
+    return folder / inside.with_name(stem + suffix + (own if ext is None else ext))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The name of a file without its extension, and that, which may be a double one such as .ome.tif."""
+    from ..io.formats import extension_of
+
+    length = len(extension_of(name))
+    return (name[:-length], name[-length:]) if length else (name, "")
+
+
+def named_outputs(
+    option: str, name: str, inputs: Sequence[str], ext: str, batch: Batch
+) -> tuple[list[Path], Path | None]:
+    """The file that `option`, FILE or DIR/, names for each input, and the folder if it names one."""
+    if not name:
+        raise click.UsageError(f"the name at {option} is empty; write ./ for the current folder")
+    if name.endswith("/") or os.path.isdir(name):  # noqa: PTH112  never raises
+        return [below(Path(name), batch.place(each), "", ext) for each in inputs], Path(name)
+    if len(inputs) > 1:
+        place = f"{option} {Path(name).with_suffix('')}/"
+        raise click.UsageError(
+            f"{option} names one file, but there are {len(inputs)} moving images; give it a folder: {place}"
+        )
+    return [Path(name)] * len(inputs), None
 
 
 def make_plan(
     items: Sequence[Item],
     batch: Batch,
     *,
-    fits: Callable[[Item], object],
+    fits: Callable[[Item], int],
     others: Sequence[str] = (),
     folders: Sequence[Path] = (),
 ) -> Plan:
     """Sort `items` into ready, skipped and failed, and make the folders that the ready ones need.
 
-    `fits` raises an ImgtoolError when an item's input cannot be read or its output cannot hold the result; it looks at
-    headers only. `others` are files that every item reads besides its input, `folders` those that may be made besides
-    the one named by -O. Of the items only those of this shard are in the plan, but all are held against each other.
+    `fits` raises an ImgtoolError when an item's input cannot be read or its output cannot hold the result, and
+    estimates how many bytes the work needs; it looks at headers only. `others` are files that every item reads besides
+    its input, `folders` those that may be made besides the one named by -O. Of the items only those of this shard are
+    in the plan, but all are held against each other.
     """
     from .. import io
 
     _refuse_collisions(items)
     if not batch.in_place:
         _refuse_inputs_as_outputs(items, others)
-    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed])
-    _check_packing(items, batch)
-    items = [
-        replace(item, format=batch.format, handling=batch.handling)
-        for item in (batch.shard.part(items) if batch.shard else items)
-    ]
+    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], others=others)
+    items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
+    check_packing([f"a{batch.format}"] if batch.format else [path for item in items for path in _files(item)], batch)
     for item in items:
         try:
             if _is_done(item, batch.exists, others):
                 plan.skipped.append(item)
                 continue
-            fits(item)
+            memory = fits(item)
             for output in _files(item):
                 check_free(output, batch)
-            plan.ready.append(item)
+            plan.ready.append(replace(item, memory=memory))
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))
     made = [*folders, *([] if batch.output_dir is None else [batch.output_dir])]
@@ -170,23 +209,18 @@ def _check_streams(items: Sequence[Item], batch: Batch) -> None:
         raise click.UsageError("the image would go to the terminal; redirect standard output, or give -o FILE")
 
 
-def _check_packing(items: Sequence[Item], batch: Batch) -> None:
-    names = [f"a{batch.format}" if batch.format else str(o) for item in items for o in item.outputs.values()]
-    check_packing(names, batch.handling)
-
-
-def check_packing(names: Iterable[str], handling: Handling) -> None:
+def check_packing(names: Iterable[str | Path], writing: Batch | Writing) -> None:
     """Refuse an option on the packing of a format that no output has."""
-    given = {"--png-level": (handling.png_level, "PNG"), "--compression": (handling.compression, "TIFF")}
+    given = {"--png-level": (writing.png_level, "_png"), "--compression": (writing.compression, "_tiff")}
     if all(value is None for value, _ in given.values()):
         return
-    from ..io.formats import extension_of
+    from ..io.formats import FORMATS, extension_of
 
-    found = {extension_of(name) for name in names}
-    known = {"PNG": {".png", ".apng"}, "TIFF": {".tif", ".tiff", ".ome.tif", ".ome.tiff"}}
-    for option, (value, name) in given.items():
-        if value is not None and found and not found & known[name]:
-            raise click.UsageError(f"{option} is for {name}; no output is such a file")
+    found = {extension_of(str(name)) for name in names}
+    for option, (value, module) in given.items():
+        takers = [extension for entry in FORMATS if entry.module == module for extension in entry.extensions]
+        if value is not None and found and found.isdisjoint(takers):
+            raise click.UsageError(f"{option} is for {', '.join(takers)}; no output is such a file")
 
 
 def _refuse_collisions(items: Iterable[Item]) -> None:
@@ -219,12 +253,13 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 
 def _is_done(item: Item, exists: str, others: Sequence[str]) -> bool:
-    if exists not in ("skip", "newer") or item.to_stdout or not all(o.is_file() for o in item.outputs.values()):
+    outputs = item.outputs.values()
+    if exists not in ("skip", "newer") or item.to_stdout or not outputs or not all(map(Path.is_file, outputs)):
         return False
     if exists == "skip":
         return True
     newest_input = max(Path(name).stat().st_mtime_ns for name in (item.input, *others))
-    return newest_input <= min(output.stat().st_mtime_ns for output in item.outputs.values())
+    return newest_input <= min(output.stat().st_mtime_ns for output in outputs)
 
 
 def check_free(output: Path, batch: Batch) -> None:

@@ -8,11 +8,12 @@ from typing import Any
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, Batch, batch_options, inputs_argument, parsed, sampling_options
-from .plan import Item, below, image_outputs, make_plan
-from .planes import Look, Spacing, check_channels, engine_options, look_options, spacing
-from .registered import PICTURES, read_references, register_file
-from .run import check_fit, execute
+from .common import CommonFile
+from .options import FILE, Batch, Reading, batch_options, inputs_argument, parsed, sampling_options, with_options
+from .plan import Item, image_outputs, make_plan, named_outputs
+from .planes import Look, Spacing, engine_options, look_options, spacing
+from .registered import PICTURES, ReferenceFiles, Registering, register_file
+from .run import check_holds, execute, size_of
 from .words import HELP
 
 
@@ -22,96 +23,92 @@ def _spacing(value: float) -> float:
     return checked_spacing(value)
 
 
+_FIXED = click.argument("fixed", type=FILE)
+# What is found, and how.
+_ENGINE = (
+    click.option(
+        "-m",
+        "--model",
+        type=click.Choice(["auto", "translation", "rigid", "similarity", "affine", "projective", "bspline"]),
+        default="auto",
+        help="What may happen to the moving image: shifts; and rotation; and one scale; and two scales and shear; and "
+        "perspective; or two scales, shear and a smooth deformation that folds nowhere. auto decides by the images, "
+        "but for the last, and says what it took.",
+    ),
+    click.option(
+        "--grid-spacing",
+        type=float,
+        metavar="PX",
+        callback=parsed(_spacing),
+        help="Distance of the control points of -m bspline in pixels of the fixed image, 1 or more; 16 if not given.",
+    ),
+    click.option("--initial", metavar="FILE", type=FILE, help="Begin at this transform instead of searching."),
+    click.option(
+        "--landmarks",
+        metavar="FILE.csv",
+        type=FILE,
+        help="Begin where matched points are: columns x_fixed, y_fixed, x_moving, y_moving, or just these four.",
+    ),
+    click.option("--fixed-mask", metavar="FILE", type=FILE, help="Image that is 0 where the fixed one does not count."),
+    click.option(
+        "--moving-mask", metavar="FILE", type=FILE, help="Image that is 0 where the moving one does not count."
+    ),
+    look_options,
+    click.option(
+        "--spacing",
+        "pixel_size",
+        metavar="X[,Y]|tags",
+        callback=parsed(spacing),
+        help="Width and height of a pixel, or as the resolution in the files' tags: models and scales are then those "
+        "of the things in the images, not of pixels.",
+    ),
+    click.option(
+        "--moving-spacing",
+        metavar="X[,Y]|tags",
+        callback=parsed(spacing),
+        help="The same for the moving images, where theirs differs.",
+    ),
+    engine_options,
+)
+# What is written of it.
+_RESULTS = (
+    click.option(
+        "-t",
+        "--transform",
+        metavar="FILE|DIR/",
+        type=FILE,
+        help="Write the transform, as .json, .tfm (ITK), or a field: .npy, .npz, .tif, .nii.gz; for several moving "
+        "images into a folder, as DIR/NAME.json.",
+    ),
+    click.option(
+        "--overlay",
+        metavar="FILE|DIR/",
+        type=FILE,
+        help="Write a picture of the result: fixed in red, moving in cyan, gray where they fit; DIR/NAME.png in a "
+        "folder.",
+    ),
+    click.option(
+        "--checkerboard",
+        metavar="FILE|DIR/",
+        type=FILE,
+        help="Write a picture of the result: squares of both in turn.",
+    ),
+)
+_STRICT = click.option("--strict", is_flag=True, help="Fail, and write nothing, where the result is not certain.")
+
+
 @click.command(context_settings=HELP)
-@click.argument("fixed", type=FILE)
+@_FIXED
 @inputs_argument("moving", "MOVING")
-@click.option(
-    "-m",
-    "--model",
-    type=click.Choice(["auto", "translation", "rigid", "similarity", "affine", "projective", "bspline"]),
-    default="auto",
-    help="What may happen to the moving image: shifts; and rotation; and one scale; and two scales and shear; and "
-    "perspective; or two scales, shear and a smooth deformation that folds nowhere. auto decides by the images, but "
-    "for the last, and says what it took.",
-)
-@click.option(
-    "--grid-spacing",
-    type=float,
-    metavar="PX",
-    callback=parsed(_spacing),
-    help="Distance of the control points of -m bspline in pixels of the fixed image, 1 or more; 16 if not given.",
-)
-@click.option("--initial", metavar="FILE", type=FILE, help="Begin at this transform instead of searching.")
-@click.option(
-    "--landmarks",
-    metavar="FILE.csv",
-    type=FILE,
-    help="Begin where matched points are: columns x_fixed, y_fixed, x_moving, y_moving, or just these four.",
-)
-@click.option("--fixed-mask", metavar="FILE", type=FILE, help="Image that is 0 where the fixed one does not count.")
-@click.option("--moving-mask", metavar="FILE", type=FILE, help="Image that is 0 where the moving one does not count.")
-@look_options
-@click.option(
-    "--spacing",
-    "pixel_size",
-    metavar="X[,Y]|tags",
-    callback=parsed(spacing),
-    help="Width and height of a pixel, or as the resolution in the files' tags: models and scales are then those of "
-    "the things in the images, not of pixels.",
-)
-@click.option(
-    "--moving-spacing",
-    metavar="X[,Y]|tags",
-    callback=parsed(spacing),
-    help="The same for the moving images, where theirs differs.",
-)
-@engine_options
-@click.option(
-    "-t",
-    "--transform",
-    metavar="FILE|DIR/",
-    type=FILE,
-    help="Write the transform, as .json, .tfm (ITK), or a field: .npy, .npz, .tif, .nii.gz; for several moving images "
-    "into a folder, as DIR/NAME.json.",
-)
-@click.option(
-    "--overlay",
-    metavar="FILE|DIR/",
-    type=FILE,
-    help="Write a picture of the result: fixed in red, moving in cyan, gray where they fit; DIR/NAME.png in a folder.",
-)
-@click.option(
-    "--checkerboard",
-    metavar="FILE|DIR/",
-    type=FILE,
-    help="Write a picture of the result: squares of both in turn.",
-)
-@click.option("--strict", is_flag=True, help="Fail, and write nothing, where the result is not certain.")
-@sampling_options
+@with_options(*_ENGINE, *_RESULTS, _STRICT, sampling_options)
 @batch_options
 def register(
-    fixed: str,
     moving: tuple[str, ...],
-    model: str,
-    grid_spacing: float | None,
-    search: str,
-    background: str,
-    initial: str | None,
-    landmarks: str | None,
-    fixed_mask: str | None,
-    moving_mask: str | None,
-    channel: tuple[Any, Any],
-    nodata: tuple[float, float] | None,
-    pixel_size: Spacing | str | None,
-    moving_spacing: Spacing | str | None,
-    bins: int,
     transform: str | None,
     overlay: str | None,
     checkerboard: str | None,
-    strict: bool,
-    interpolation: str,
-    fill: float,
     batch: Batch,
+    **given: Any,
 ) -> int:
     """Register moving images to a fixed one.
 
@@ -128,23 +125,70 @@ def register(
     tells what was found. Where the result is not certain a warning says so; where NMI did not grow, nothing is written,
     and the exit status is 1.
     """
+    chosen = registering(**given, reading=batch.reading)
+    items, folders = plan_outputs(
+        moving, {"transform": transform, "overlay": overlay, "checkerboard": checkerboard}, batch
+    )
+    plan = make_plan(
+        items,
+        batch,
+        fits=partial(_fits, registering=chosen, reading=batch.reading),
+        others=chosen.files,
+        folders=folders,
+    )
+    chosen.references.read()
+    work = partial(register_file, registering=chosen, reading=batch.reading, writing=batch.writing)
+    return execute("register", plan, work, batch, parameters=chosen.parameters)
+
+
+@click.command(context_settings=HELP)
+@_FIXED
+@with_options(*_ENGINE, _STRICT, sampling_options)
+@click.pass_obj
+def step(batch: Batch, /, **given: Any) -> Registering:
+    """Register as a step of imgtool pipe."""
+    chosen = registering(**given, reading=batch.reading)
+    chosen.references.read()
+    return chosen
+
+
+def registering(
+    fixed: str,
+    *,
+    model: str,
+    grid_spacing: float | None,
+    search: str,
+    background: str,
+    bins: int,
+    initial: str | None,
+    landmarks: str | None,
+    fixed_mask: str | None,
+    moving_mask: str | None,
+    channel: tuple[Any, Any],
+    nodata: tuple[float, float] | None,
+    pixel_size: Spacing | str | None,
+    moving_spacing: Spacing | str | None,
+    strict: bool,
+    interpolation: str,
+    fill: float,
+    reading: Reading,
+) -> Registering:
+    """The registration that the options describe."""
     if grid_spacing is not None and model != "bspline":
         raise click.UsageError(f"--grid-spacing is for -m bspline; the model is {model}")
     if initial is not None and landmarks is not None:
         raise click.UsageError("--initial and --landmarks both say where to begin; give one of them")
     if moving_spacing is not None and pixel_size is None:
         raise click.UsageError("--moving-spacing needs --spacing, the pixel size of the fixed image")
-    items, folders = plan_outputs(
-        moving, {"transform": transform, "overlay": overlay, "checkerboard": checkerboard}, batch
-    )
     nodata_values = nodata or (None, None)
     looks = Look(channel[0], nodata_values[0]), Look(channel[1], nodata_values[1])
-    others = [name for name in (fixed, fixed_mask, moving_mask, initial, landmarks) if name is not None]
-    _check_single(Item(fixed, {}), looks[0])
-    for name in (fixed_mask, moving_mask):
-        if name is not None:
-            check_fit(Item(name, {}))
-    plan = make_plan(items, batch, fits=partial(_check_single, look=looks[1]), others=others, folders=folders)
+    files = {
+        "fixed": fixed,
+        "initial": initial,
+        "landmarks": landmarks,
+        "fixed_mask": fixed_mask,
+        "moving_mask": moving_mask,
+    }
     settings = {
         "model": model,
         "grid_spacing": grid_spacing,
@@ -152,34 +196,20 @@ def register(
         "background": background,
         "bins": bins,
     }
-    sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill}
-    work = partial(
-        register_file,
-        references=read_references(
-            fixed, fixed_mask, moving_mask, looks[0], pixel_size, initial, landmarks, max_pixels=batch.max_pixels
-        ),
+    sampling = {"interpolation": interpolation, "fill": fill}
+    common: dict[str, Any] = {what: None if name is None else CommonFile.found(name) for what, name in files.items()}
+    looked_at = {"channel": channel, "nodata": nodata, "spacing": pixel_size, "moving_spacing": moving_spacing}
+    references = ReferenceFiles(**common, look=looks[0], pixel_size=pixel_size, reading=reading)
+    _ = references.shape  # what is wrong with them is wrong for all images
+    return Registering(
+        references=references,
         look=looks[1],
         moving_spacing=moving_spacing or pixel_size,
         settings=settings,
         strict=strict,
         sampling=sampling,
-        max_pixels=batch.max_pixels,
-        overwrite=batch.overwrite,
+        parameters={**files, **settings, **looked_at, "strict": strict, **sampling},
     )
-    parameters = {
-        "fixed": fixed,
-        **settings,
-        "initial": initial,
-        "landmarks": landmarks,
-        "fixed_mask": fixed_mask,
-        "moving_mask": moving_mask,
-        "channel": channel,
-        "nodata": nodata,
-        "spacing": pixel_size,
-        "moving_spacing": moving_spacing,
-        "strict": strict,
-    }
-    return execute("register", plan, work, batch, parameters=parameters | sampling)
 
 
 def plan_outputs(moving: Sequence[str], wanted: dict[str, str | None], batch: Batch) -> tuple[list[Item], list[Path]]:
@@ -195,43 +225,34 @@ def plan_outputs(moving: Sequence[str], wanted: dict[str, str | None], batch: Ba
             output["output"] = path
     for what, name in wanted.items():
         if name is not None:
-            paths, folder = _named_outputs(what, name, moving, batch)
+            option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
+            paths, folder = named_outputs(option, name, moving, ext, batch)
+            if folder is None and what == "transform":
+                _check_transform_name(name)
             folders += [] if folder is None else [folder]
             for output, path in zip(outputs, paths, strict=True):
                 output[what] = path
     return [Item(name, output) for name, output in zip(moving, outputs, strict=True)], folders
 
 
-def _named_outputs(what: str, name: str, moving: Sequence[str], batch: Batch) -> tuple[list[Path], Path | None]:
-    """The files that an option such as -t names for each moving image, and their folder if it names one."""
+def _check_transform_name(name: str) -> None:
     from ..io.transforms import check_transform_name
 
-    option, ext = ("-t", ".json") if what == "transform" else (f"--{what}", ".png")
-    if not name:
-        raise click.UsageError(f"the name at {option} is empty; write ./ for the current folder")
-    if name.endswith("/") or Path(name).is_dir():
-        folder = Path(name)
-        return [below(folder, batch.place(each), "", ext) for each in moving], folder
-    place = f"{option} {Path(name).with_suffix('')}/"
-    if len(moving) > 1:
-        raise click.UsageError(
-            f"{option} names one file, but there are {len(moving)} moving images; give it a folder: {place}"
-        )
-    if what == "transform":
-        try:
-            check_transform_name(name)
-        except ImgtoolError as error:
-            raise click.UsageError(f"{error}, or into a folder with a slash at its end: {place}") from error
-    return [Path(name)] * len(moving), None
+    try:
+        check_transform_name(name)
+    except ImgtoolError as error:
+        folder = f"{Path(name).with_suffix('')}/"
+        raise click.UsageError(f"{error}, or into a folder with a slash at its end: -t {folder}") from error
 
 
-def _check_single(item: Item, look: Look) -> None:
+def _fits(item: Item, *, registering: Registering, reading: Reading) -> int:
     from .. import io
 
-    info = check_fit(item)
-    if info.pages > 1:
-        raise ImgtoolError(f"{item.input}: has {info.pages} pages; align them by imgtool stack, or extract one")
-    check_channels(item.input, info, look)
+    info = io.probe(item.input, auto_orient=reading.auto_orient)
+    result = registering.fits(item, info)
+    if "output" in item.outputs:
+        check_holds(item, result)
     for what in PICTURES:
         if what in item.outputs:
             io.check_output(item.outputs[what], dtype="uint8", channels=3 if what == "overlay" else 1)
+    return item.encoded + size_of(info) + 2 * size_of(result) + registering.memory(info)

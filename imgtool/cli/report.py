@@ -6,7 +6,6 @@ import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from pathlib import Path
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,7 +23,7 @@ if TYPE_CHECKING:
     from .._check import Array
 
 INTERRUPTED = Event()
-_BASE = 40 << 20  # bytes that Python, NumPy and the codecs take before the first pixel
+_BASE = 60 << 20  # bytes that Python, NumPy and the codecs take before the first pixel
 
 
 @dataclass
@@ -35,6 +34,7 @@ class Done:
     dtype: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    saturated: dict[str, int] = field(default_factory=dict)  # how many values did not fit into a type
     details: dict[str, Any] = field(default_factory=dict)
     line: str | None = None  # for standard output, where --json does not replace it
     remarks: list[str] = field(default_factory=list)  # for standard error, where --json does not replace them
@@ -46,7 +46,13 @@ class Done:
             raise ImgtoolError("interrupted")  # nobody is told: it only ends the thread's work
         start = perf_counter()
         yield
-        self.seconds[stage] = round(perf_counter() - start, 6)
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + perf_counter() - start, 6)
+
+    @property
+    def notes(self) -> list[str]:
+        """All that there is to warn of."""
+        words = [f"{count} value{'s' * (count > 1)} saturated at {dtype}" for dtype, count in self.saturated.items()]
+        return self.warnings + [f"{text}; use --dtype float32 to keep them" for text in words]
 
     def saw(self, data: "Array") -> None:
         """Enter the shape and type of the result."""
@@ -118,7 +124,7 @@ class Report:
             self._done += 1
             for stage, seconds in result.seconds.items():
                 self._stages[stage] = self._stages.get(stage, 0.0) + seconds
-            for warning in result.warnings:
+            for warning in result.notes:
                 self._say(f"{item.input}: {warning}", verbosity=0)
             for remark in [] if self._batch.as_json else result.remarks:
                 self._say(f"{item.input}: {remark}", verbosity=0)
@@ -151,14 +157,12 @@ class Report:
 
     def planned(self, jobs: int) -> int:
         """Print what would be done by so many jobs, and what memory it takes; the exit status of the plan itself."""
-        sizes = []
         for item in self._plan.ready:
-            sizes.append(_memory(item, self._parameters.get("dtype")))
-            self._json(item, "planned", Done(details={"memory": sizes[-1]}))
+            self._json(item, "planned", Done(details={"memory": item.memory}))
             if not self._batch.as_json:
-                self._print(f"{item.input} -> {_names(item)}")
-        largest = (_BASE + sum(sorted(sizes)[-jobs:])) / 2**20
-        parts = [f"{len(sizes)} of {self._total} images would be done, {jobs} at once in about {largest:.0f} MiB"]
+                self._print(f"{item.input} -> {_names(item)}" if item.outputs else item.input)
+        largest = (_BASE + sum(sorted(item.memory for item in self._plan.ready)[-jobs:])) / 2**20
+        parts = [f"{self._ready} of {self._total} images would be done, {jobs} at once in about {largest:.0f} MiB"]
         parts += [f"{n} {what}" for n, what in ((self._skipped, "skipped"), (self.failed, "failed")) if n]
         self._say(", ".join(parts), verbosity=0)
         return 1 if self.failed else 0
@@ -186,7 +190,7 @@ class Report:
             "shape": done.shape,
             "dtype": done.dtype,
             "seconds": done.seconds,
-            "warnings": done.warnings,
+            "warnings": done.notes,
             "error": error,
             **done.details,
         }
@@ -205,18 +209,6 @@ class Report:
         click.echo(text, err=err)
         if self._bar is not None:
             self._bar.refresh()
-
-
-def _memory(item: Item, dtype: str | None) -> int:
-    """About how many bytes an item takes: its file, its pixels, those of the result, and the file of that."""
-    import numpy as np
-
-    from .. import io
-
-    info = io.probe(item.input)
-    result = np.dtype(dtype or info.dtype)
-    encoded = 0 if item.input == "-" else Path(item.input).stat().st_size
-    return encoded + math.prod(info.shape) * (info.dtype.itemsize + 2 * result.itemsize)
 
 
 def _names(item: Item) -> str:

@@ -1,15 +1,17 @@
 """A plan carried out: items through their work, and told of as they finish."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager
+import math
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import batch as batches
-from .options import Batch
+from .options import Batch, Reading, Writing
 from .plan import Item, Plan, check_free
 from .report import INTERRUPTED, Report
 from .report import Done as Done
@@ -21,26 +23,84 @@ if TYPE_CHECKING:
     from ..io import Image, Info
 
 
-def change_image(item: Item, change: Callable[["Image", Done], "Array"], *, max_pixels: int, overwrite: bool) -> Done:
-    """Read an image, write what `change` makes of its pixels; all else that the file holds is kept."""
+def change_image(
+    item: Item,
+    change: Callable[["Image", Done], "Array"],
+    *,
+    reading: Reading,
+    writing: Writing,
+    together: bool = False,
+) -> Done:
+    """Read an image, write what `change` makes of its pixels; all else that the file holds is kept.
+
+    Of a stack or an animation one page is in memory at a time, unless `change` needs all of them `together`.
+    """
     from .. import io
 
     done = Done()
-    with done.timed("read"):
-        image = io.read(item.input, max_pixels=max_pixels)
-    with done.timed("compute"):
-        image = replace(image, data=change(image, done))
-    with done.timed("write"):
-        write_image(item, image, overwrite=overwrite)
-    done.saw(image.data)
+    with ExitStack() as opened:
+        with done.timed("read"):
+            if together:
+                images, count = iter([io.read(item.input, **reading._asdict())]), 1
+            else:
+                pages = opened.enter_context(io.open_pages(item.input, **reading._asdict(), together=True))
+                images, count = iter(pages), len(pages)
+        changed = _changed(images, change, done)
+        first = next(changed)
+        if count == 1:
+            with done.timed("write"):
+                write_image(item, first, done, writing=writing)
+            done.saw(first.data)
+        else:
+            _write_pages(item, first, changed, count, done, writing=writing)
     return done
 
 
-def write_image(item: Item, image: "Image", *, overwrite: bool) -> None:
+def _changed(images: "Iterator[Image]", change: Callable[["Image", Done], "Array"], done: Done) -> "Iterator[Image]":
+    while True:
+        with done.timed("read"):
+            image = next(images, None)
+        if image is None:
+            return
+        with done.timed("compute"):
+            image = replace(image, data=change(image, done))
+        yield image
+
+
+def _write_pages(
+    item: Item, first: "Image", others: "Iterator[Image]", count: int, done: Done, *, writing: Writing
+) -> None:
+    """Write pages as they come, which are all like the first."""
+    from .. import io
+
+    first = prepared(item, first, done, writing=writing, pages=count)
+    with io.page_writer(item.outputs["output"], first, count, **writing.options, extension=item.format) as append:
+        for image in chain([first], others):
+            with done.timed("write"):
+                append(image.data)
+    done.saw(first.data)
+    done.shape = (count, *first.data.shape)
+
+
+def write_image(item: Item, image: "Image", done: Done, *, writing: Writing) -> None:
     """Write the image made of an item to its file or to standard output."""
     from .. import io
 
-    io.write(item.outputs["output"], image, overwrite=overwrite, extension=item.format)
+    image = prepared(item, image, done, writing=writing)
+    io.write(item.outputs["output"], image, **writing.options, extension=item.format)
+
+
+def prepared(item: Item, image: "Image", done: Done, *, writing: Writing, pages: int | None = None) -> "Image":
+    """The image as it will be written; of metadata that its file cannot hold it is said so in one note."""
+    from .. import io
+
+    if writing.strip:
+        if image.metadata.get("orientation", 1) != 1:
+            done.warnings.append("shows turned without its orientation; add --auto-orient to turn the pixels instead")
+        return io.stripped(image)
+    if lost := io.unkept(item.outputs["output"], image, pages=pages, extension=item.format):
+        done.warnings.append(f"the output cannot hold {lost}; --strip drops all metadata without this note")
+    return image
 
 
 def by_page(image: "Image", change: Callable[["Array"], "Array"]) -> "Array":
@@ -51,21 +111,24 @@ def by_page(image: "Image", change: Callable[["Array"], "Array"]) -> "Array":
     return np.stack(pages) if image.data.ndim > pages[0].ndim else pages[0]
 
 
-def check_fit(item: Item, dtype: str | None = None) -> "Info":
-    """The header of the item's input; an ImgtoolError if its output cannot hold such an image with this type."""
+def check_holds(item: Item, result: "Info") -> None:
+    """Refuse an output that cannot hold an image with this header."""
     from .. import io
 
-    info = io.probe(item.input)
-    if "output" in item.outputs:
-        io.check_output(
-            item.outputs["output"],
-            dtype=dtype or info.dtype,
-            channels=channel_count(info),
-            has_alpha=info.has_alpha,
-            pages=info.pages,
-            extension=item.format,
-        )
-    return info
+    io.check_output(
+        item.outputs["output"],
+        dtype=result.dtype,
+        channels=channel_count(result),
+        has_alpha=result.has_alpha,
+        pages=result.pages,
+        animated=result.animated,
+        extension=item.format,
+    )
+
+
+def size_of(info: "Info") -> int:
+    """How many bytes the pixels take that a header tells of."""
+    return math.prod(info.shape) * info.dtype.itemsize
 
 
 def channel_count(info: "Info") -> int:
@@ -74,19 +137,35 @@ def channel_count(info: "Info") -> int:
 
 
 def execute(
-    operation: str, plan: Plan, work: Callable[..., Done], batch: Batch, *, parameters: Mapping[str, Any]
+    operation: str,
+    plan: Plan,
+    work: Callable[..., Done],
+    batch: Batch,
+    *,
+    parameters: Mapping[str, Any],
+    in_order: bool = False,
 ) -> int:
-    """Carry out `plan` by `work(item, threads=n)`, tell of each item, and return the exit status."""
+    """Carry out `plan` by `work(item, threads=n)`, tell of each item, and return the exit status.
+
+    Items are told of as they finish, or `in_order` of the inputs, for operations whose results are lines.
+    """
     report = Report(operation, plan, batch, parameters)
     if batch.dry_run:
         return report.planned(share_processors(batch.jobs, batch.threads, len(plan.ready))[0])
     with _crew(plan, batch) as (executor, window, threads), _profiled(batch), report.bar():
-        _carry_out(partial(work, threads=threads), plan, batch, report, executor, window)
+        _carry_out(partial(work, threads=threads), plan, batch, report, executor, window, in_order=in_order)
     return report.finish()
 
 
 def _carry_out(
-    work: Callable[[Item], Done], plan: Plan, batch: Batch, report: Report, executor: "Executor | None", window: int
+    work: Callable[[Item], Done],
+    plan: Plan,
+    batch: Batch,
+    report: Report,
+    executor: "Executor | None",
+    window: int,
+    *,
+    in_order: bool,
 ) -> None:
     def wanted() -> Iterator[Item]:
         for item in plan.ready:
@@ -97,11 +176,25 @@ def _carry_out(
     INTERRUPTED.clear()
     try:
         with closing(batches.run(work, wanted(), executor, window=window)) as results:
-            for item, result in results:
+            for item, result in _ordered(results, plan.ready) if in_order else results:
                 report.tell(item, result)
     except BaseException:
         INTERRUPTED.set()
         raise
+
+
+def _ordered(
+    results: Iterable[tuple[Item, Done | Exception]], items: Iterable[Item]
+) -> Iterator[tuple[Item, Done | Exception]]:
+    """`results` in the order of `items`; those that come early wait."""
+    early: dict[int, Done | Exception] = {}
+    waiting = iter(items)
+    first = next(waiting, None)
+    for item, result in results:
+        early[id(item)] = result
+        while first is not None and id(first) in early:
+            yield first, early.pop(id(first))
+            first = next(waiting, None)
 
 
 @contextmanager

@@ -3,11 +3,12 @@
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .options import Batch
+from .options import Batch, Reading, Writing
 from .plan import Item, image_outputs, make_plan
-from .run import Done, change_image, channel_count, execute
+from .run import Done, change_image, check_holds, execute, size_of
 
 if TYPE_CHECKING:
     import numpy as np
@@ -31,10 +32,19 @@ class Step(Protocol):
     def dtype(self) -> str | None:
         """The type of the result, if it was asked for."""
 
+    @property
+    def together(self) -> bool:
+        """Whether it needs all pages of a stack together; else it gets them one by one."""
+
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the result will say; an ImgtoolError if there can be none."""
 
-    def change(self, image: "Image", done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float) -> "Array":
+    def memory(self, info: "Info") -> int:
+        """About how many bytes the work takes beside an image with this header and the result."""
+
+    def change(
+        self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float
+    ) -> "Array":
         """The pixels of the result in this type, where full intensity is `full`; what is to be said goes to `done`."""
 
 
@@ -44,43 +54,47 @@ def apply_steps(
     """Take every input through `steps`; the exit status."""
     items = [Item(name, {"output": output}) for name, output in zip(inputs, image_outputs(inputs, batch), strict=True)]
     others = [name for step in steps for name in step.files]
-    plan = make_plan(items, batch, fits=partial(_fits, steps=steps), others=others)
-    work = partial(steps_on_file, steps=steps, max_pixels=batch.max_pixels, overwrite=batch.overwrite)
+    plan = make_plan(items, batch, fits=partial(_fits, steps=steps, reading=batch.reading), others=others)
+    work = partial(steps_on_file, steps=steps, reading=batch.reading, writing=batch.writing)
     return execute(operation, plan, work, batch, parameters=parameters)
 
 
-def _fits(item: Item, *, steps: Sequence[Step]) -> None:
+def _fits(item: Item, *, steps: Sequence[Step], reading: Reading) -> int:
     from .. import io
 
-    info = io.probe(item.input)
+    infos = [io.probe(item.input, auto_orient=reading.auto_orient)]
     for step in steps:
-        info = step.fits(item, info)
-    io.check_output(
-        item.outputs["output"],
-        dtype=info.dtype,
-        channels=channel_count(info),
-        has_alpha=info.has_alpha,
-        pages=info.pages,
-        extension=item.format,
-    )
+        infos.append(step.fits(item, infos[-1]))
+    check_holds(item, infos[-1])
+    if not any(step.together for step in steps):  # one page is in memory at a time
+        infos = [replace(info, shape=info.shape[info.pages > 1 :], pages=1) for info in infos]
+    work = [step.memory(info) for step, info in zip(steps, infos[:-1], strict=True)]
+    if len(steps) > 1:
+        between = [size_of(replace(info, dtype=_between(info.dtype))) for info in infos]
+        work = [taken + given + more for (taken, given), more in zip(pairwise(between), work, strict=True)]
+    # The result, and the file made of it.
+    return item.encoded + size_of(infos[0]) + max(work) + 2 * size_of(infos[-1])
 
 
-def steps_on_file(item: Item, threads: int, *, steps: Sequence[Step], max_pixels: int, overwrite: bool) -> Done:
+def steps_on_file(item: Item, threads: int, *, steps: Sequence[Step], reading: Reading, writing: Writing) -> Done:
     """Take the image in one file through `steps`."""
     change: Callable[[Image, Done], Array]
-    change = partial(one_step, steps[0], threads) if len(steps) == 1 else partial(many_steps, steps, threads)
-    return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)
+    if len(steps) == 1:
+        change = partial(one_step, steps[0], item, threads)
+    else:
+        change = partial(many_steps, steps, item, threads)
+    return change_image(item, change, reading=reading, writing=writing, together=any(step.together for step in steps))
 
 
-def one_step(step: Step, threads: int, image: "Image", done: Done) -> "Array":
+def one_step(step: Step, item: Item, threads: int, image: "Image", done: Done) -> "Array":
     """The result of one operation, in the type asked for or that of the image."""
     import numpy as np
 
     dtype = np.dtype(step.dtype or image.data.dtype)
-    return step.change(image, done, threads=threads, dtype=dtype, full=_full(image.data.dtype))
+    return step.change(image, item, done, threads=threads, dtype=dtype, full=_full(image.data.dtype))
 
 
-def many_steps(steps: Sequence[Step], threads: int, image: "Image", done: Done) -> "Array":
+def many_steps(steps: Sequence[Step], item: Item, threads: int, image: "Image", done: Done) -> "Array":
     """The result of operations one after another, in floating point from the first to the last.
 
     It is rounded once, at the end; and before that only where a step says by its --dtype that it wants integers.
@@ -92,7 +106,7 @@ def many_steps(steps: Sequence[Step], threads: int, image: "Image", done: Done) 
     opaque = _full(dtype) if image.has_alpha else 1.0
     full, data = _full(dtype), _scaled_alpha(image.data.astype(_between(dtype)), 1 / opaque)
     for step in steps:
-        data = step.change(replace(image, data=data), done, threads=threads, dtype=data.dtype, full=full)
+        data = step.change(replace(image, data=data), item, done, threads=threads, dtype=data.dtype, full=full)
         dtype = np.dtype(step.dtype or dtype)
         if step.dtype is not None and step is not steps[-1]:
             rounded = _rounded(_scaled_alpha(data, opaque), dtype, done)
@@ -133,7 +147,6 @@ def _rounded(data: "Array", dtype: "np.dtype[Any]", done: Done) -> "Array":
 
 
 def told_saturation(count: int, dtype: "np.dtype[Any]", done: Done) -> None:
-    """Warn of values that did not fit into the type of the result."""
+    """Count values that did not fit into the type of the result, of all pages together."""
     if count:
-        values = "value" if count == 1 else "values"
-        done.warnings.append(f"{count} {values} saturated at {dtype}; use --dtype float32 to keep them")
+        done.saturated[str(dtype)] = done.saturated.get(str(dtype), 0) + count

@@ -3,16 +3,20 @@
 import math
 import tempfile
 from collections.abc import Sequence
-from functools import partial, reduce
+from dataclasses import dataclass, replace
+from functools import lru_cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from ..errors import ImgtoolError
-from .options import FILE, Batch, batch_options, inputs_argument, sampling_options
-from .plan import Item, image_outputs, make_plan
-from .run import Done, change_image, check_fit, execute
+from .common import CommonFile
+from .options import FILE, Batch, Reading, batch_options, inputs_argument, sampling_options, with_options
+from .plan import Item
+from .run import Done
+from .steps import apply_steps
 from .words import HELP
 
 if TYPE_CHECKING:
@@ -23,38 +27,35 @@ if TYPE_CHECKING:
     from ..transforms import Transform
 
 
+_OPTIONS = (
+    click.option(
+        "-t",
+        "--transform",
+        "sources",
+        metavar="FILE",
+        required=True,
+        multiple=True,
+        type=FILE,
+        help="The transform: .json, ITK's .tfm, or a displacement field (.npy, .npz, .tif, .nii, .nii.gz). Several "
+        "lead from the fixed image over others to the moving one, in this order.",
+    ),
+    click.option(
+        "--like",
+        metavar="IMAGE",
+        type=FILE,
+        help="Put the result on the grid of this image.  [default: the fixed image's]",
+    ),
+    click.option("--labels", is_flag=True, help="The images hold labels: copy pixels, never mix them."),
+    click.option("--force", is_flag=True, help="Accept images of another size than a transform was made for."),
+    sampling_options,
+)
+
+
 @click.command(context_settings=HELP)
 @inputs_argument("moving", "MOVING")
-@click.option(
-    "-t",
-    "--transform",
-    "sources",
-    metavar="FILE",
-    required=True,
-    multiple=True,
-    type=FILE,
-    help="The transform: .json, ITK's .tfm, or a displacement field (.npy, .npz, .tif, .nii, .nii.gz). Several lead "
-    "from the fixed image over others to the moving one, in this order.",
-)
-@click.option(
-    "--like", metavar="IMAGE", type=FILE, help="Put the result on the grid of this image.  [default: the fixed image's]"
-)
-@click.option("--labels", is_flag=True, help="The images hold labels: copy pixels, never mix them.")
-@click.option("--force", is_flag=True, help="Accept images of another size than a transform was made for.")
-@sampling_options
+@with_options(*_OPTIONS)
 @batch_options
-@click.pass_context
-def warp(
-    ctx: click.Context,
-    moving: tuple[str, ...],
-    sources: tuple[str, ...],
-    like: str | None,
-    labels: bool,
-    force: bool,
-    interpolation: str,
-    fill: float,
-    batch: Batch,
-) -> int:
+def warp(moving: tuple[str, ...], batch: Batch, **given: Any) -> int:
     """Warp images by a transform that register wrote.
 
     \b
@@ -66,28 +67,108 @@ def warp(
     how large the fixed one is. Several transforms become one before the image is sampled, once. Pages of a stack are
     warped one by one.
     """
+    chosen = warping(**given, reading=batch.reading)
+    return apply_steps("warp", moving, [chosen], batch, parameters=chosen.parameters)
+
+
+@click.command(context_settings=HELP)
+@with_options(*_OPTIONS)
+@click.pass_obj
+def step(batch: Batch, /, **given: Any) -> "Warping":
+    """Warp as a step of imgtool pipe."""
+    return warping(**given, reading=batch.reading)
+
+
+def warping(
+    sources: tuple[str, ...],
+    *,
+    like: str | None,
+    labels: bool,
+    force: bool,
+    interpolation: str,
+    fill: float,
+    reading: Reading,
+) -> "Warping":
+    """The warping that the options describe."""
     if labels:
-        given = ctx.get_parameter_source("interpolation") is not click.core.ParameterSource.DEFAULT
-        if given and interpolation != "nearest":
+        given = click.get_current_context().get_parameter_source("interpolation")
+        if given is not ParameterSource.DEFAULT and interpolation != "nearest":
             raise click.UsageError(f"--labels copies pixels, so --interpolation {interpolation} has no meaning with it")
         interpolation = "nearest"
-    transform = load_transforms(sources, force=force)
-    shape = None if like is None else _size(_probe(like))
-    items = [Item(name, {"output": output}) for name, output in zip(moving, image_outputs(moving, batch), strict=True)]
-    others = [*sources, *([] if like is None else [like])]
-    plan = make_plan(items, batch, fits=partial(_check_size, transform=transform, force=force), others=others)
-    sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill}
-    work = partial(
-        warp_file,
-        transform=transform,
-        shape=shape,
+    sampling = {"interpolation": interpolation, "fill": fill}
+    found = Warping(
+        sources=tuple(map(CommonFile.found, sources)),
+        grid=None if like is None else _size(_probe(like, reading)),
         force=force,
-        **sampling,
-        max_pixels=batch.max_pixels,
-        overwrite=batch.overwrite,
+        sampling=sampling,
+        files=(*sources, *(() if like is None else (like,))),
+        parameters={"transform": list(sources), "like": like, "labels": labels, "force": force, **sampling},
     )
-    parameters = {"transform": list(sources), "like": like, "labels": labels, "force": force, **sampling}
-    return execute("warp", plan, work, batch, parameters=parameters)
+    _ = found.transform  # what is wrong with it is wrong for all images
+    return found
+
+
+@dataclass(frozen=True)
+class Warping:
+    """A warping with all its options; see `steps.Step`. The transform travels as the names of its files."""
+
+    sources: tuple[CommonFile, ...]
+    grid: tuple[int, int] | None
+    force: bool
+    sampling: dict[str, Any]
+    files: tuple[str, ...]
+    parameters: dict[str, Any]
+    dtype: None = None
+    together: bool = False
+
+    @property
+    def transform(self) -> "Transform":
+        """The transforms in all files as one."""
+        return _transform(self.sources, self.force)
+
+    def fits(self, item: Item, info: "Info") -> "Info":
+        """What the header of the result will say; an ImgtoolError if there can be none."""
+        size, wanted = _size(info), self.transform.moving_shape
+        if not (self.force or wanted in (None, size)):
+            made = f"{wanted[1]}x{wanted[0]}" if wanted else ""
+            raise ImgtoolError(
+                f"{item.input}: is {size[1]}x{size[0]} pixels, but the transform is for {made}; "
+                "--force applies it nevertheless"
+            )
+        grid, colours = self._grid(size), () if info.channel_axis is None else info.shape[-1:]
+        return replace(info, shape=(*((info.pages,) if info.pages > 1 else ()), *grid, *colours))
+
+    def memory(self, info: "Info") -> int:
+        """The work is done in small tiles; see `steps.Step`."""
+        return 0
+
+    def _grid(self, size: tuple[int, int]) -> tuple[int, int]:
+        return self.grid or self.transform.fixed_shape or size
+
+    def change(
+        self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float
+    ) -> "Array":
+        """The warped pixels; see `steps.Step`."""
+        pages = image.pages
+        grid = self._grid(pages[0].shape[:2])
+        out = _room((len(pages), *grid, *pages[0].shape[2:]), dtype, item.scratch)
+        for page, goal in zip(pages, out, strict=True):
+            self.transform.warp(
+                page,
+                shape=grid,
+                **self.sampling,
+                channel_axis=image.channel_axis,
+                has_alpha=image.has_alpha,
+                force=self.force,
+                threads=threads,
+                out=goal,
+            )
+        return out if image.data.ndim > pages[0].ndim else out[0]
+
+
+@lru_cache(maxsize=4)
+def _transform(sources: tuple[CommonFile, ...], force: bool) -> "Transform":
+    return load_transforms([source.here for source in sources], force=force)
 
 
 def load_transform(path: str) -> "Transform":
@@ -110,61 +191,15 @@ def load_transforms(paths: Sequence[str], *, force: bool) -> "Transform":
     return reduce(compose, paths[1:], load_transform(paths[0]))
 
 
-def _probe(path: str) -> "Info":
+def _probe(path: str, reading: Reading) -> "Info":
     from .. import io
 
-    return io.probe(path)
+    return io.probe(path, auto_orient=reading.auto_orient)
 
 
 def _size(info: "Info") -> tuple[int, int]:
     height, width = (info.shape if info.channel_axis is None else info.shape[:-1])[-2:]
     return height, width
-
-
-def _check_size(item: Item, *, transform: "Transform", force: bool) -> None:
-    size = _size(check_fit(item))
-    if force or transform.moving_shape is None or size == transform.moving_shape:
-        return
-    (height, width), (wanted_height, wanted_width) = size, transform.moving_shape
-    raise ImgtoolError(
-        f"{item.input}: is {width}x{height} pixels, but the transform is for {wanted_width}x{wanted_height}; "
-        "--force applies it nevertheless"
-    )
-
-
-def warp_file(
-    item: Item,
-    threads: int,
-    *,
-    transform: "Transform",
-    shape: tuple[int, int] | None,
-    force: bool,
-    interpolation: str,
-    fill: float,
-    max_pixels: int,
-    overwrite: bool,
-) -> Done:
-    """Warp the image in one file, whatever its size."""
-
-    def change(image: "Image", _: Done) -> "Array":
-        pages = image.pages
-        grid = shape or transform.fixed_shape or pages[0].shape[:2]
-        out = _room((len(pages), *grid, *pages[0].shape[2:]), image.data.dtype, item.outputs["output"].parent)
-        for page, goal in zip(pages, out, strict=True):
-            transform.warp(
-                page,
-                shape=grid,
-                interpolation=interpolation,
-                fill=fill,
-                channel_axis=image.channel_axis,
-                has_alpha=image.has_alpha,
-                force=force,
-                threads=threads,
-                out=goal,
-            )
-        return out if image.data.ndim > pages[0].ndim else out[0]
-
-    return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)
 
 
 def _room(shape: tuple[int, ...], dtype: "np.dtype[Any]", folder: Path) -> "Array":

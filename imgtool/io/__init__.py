@@ -7,11 +7,9 @@ from importlib import import_module
 from threading import Lock
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from ..errors import ImgtoolError
 from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
-from ._image import MAPPED, Image, Info, Metadata, Source
+from ._image import MAPPED, Image, Info, Metadata, Source, plain
 from ._orient import upright
 from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
@@ -116,9 +114,7 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS, auto_orient: bool = Fa
         info = source.info
         _check_size(info, info.pages, max_pixels)
         data = source.decode()
-    if not (data.dtype.isnative and data.flags.c_contiguous):
-        data = np.ascontiguousarray(data, data.dtype.newbyteorder("="))
-    return Image(data, info.channel_axis, source.metadata)
+    return Image(plain(data), info.channel_axis, source.metadata)
 
 
 @contextmanager

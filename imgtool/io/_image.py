@@ -99,6 +99,13 @@ class Source:
     decode_page: Callable[[int], Array] | None = None
 
 
+def plain(data: Array) -> Array:
+    """The same values in native byte order and C order; no copy where they are so."""
+    if data.dtype.isnative and data.flags.c_contiguous:
+        return data
+    return np.ascontiguousarray(data, data.dtype.newbyteorder("="))
+
+
 # Arrays of so many bytes stay in their file, if they lie there as they are.
 MAPPED = 1 << 28
 

@@ -15,6 +15,7 @@ from ._intensity import PERCENTILES as PERCENTILES
 from ._intensity import Range as Range
 from ._intensity import bin_count as bin_count
 from ._intensity import bin_limits as bin_limits
+from ._intensity import image_array as image_array
 from ._intensity import intensity_range as intensity_range
 from ._intensity import percentile_pair as percentile_pair
 from ._intensity import pixel_mask as pixel_mask

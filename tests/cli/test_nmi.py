@@ -50,15 +50,37 @@ def test_one_bad_image_does_not_stop_the_others(call, pair, tmp_path):
     result = call("nmi", "a.png", "small.png", "none.png", "flat.png", "b.png", "--json")
     assert result.exit_code == 1
     records = [json.loads(line) for line in result.stdout.splitlines()]
-    assert ["error" in record for record in records] == [True, True, True, False]
-    errors = result.stderr.splitlines()
-    assert len(errors) == 3
+    assert [(record["input"], record["error"] is None) for record in records] == [
+        ("none.png", False), ("small.png", False), ("flat.png", False), ("b.png", True)
+    ]  # fmt: skip
+    *errors, sum_up = result.stderr.splitlines()
+    assert sum_up == "1 of 4 images done, 3 failed"
     for name, words, line in zip(
-        ("small.png", "none.png", "flat.png"), ("shape", "no such file", "constant"), errors, strict=True
+        ("none.png", "small.png", "flat.png"), ("no such file", "shape", "constant"), errors, strict=True
     ):
         assert line.startswith("Error: ")
         assert name in line
         assert words in line
+
+
+def test_comparisons_are_a_batch_like_any_other(call, pair, files, tmp_path):
+    names = [f"in/{n}.png" for n in range(9)]
+    for n, name in enumerate(names):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        iio.imwrite(tmp_path / name, np.roll(pair[1], n, 0))
+    (tmp_path / "list").write_text("\0".join(names))
+    lines = call("nmi", "a.png", *names, "-q").stdout
+    assert [line.split(":")[0] for line in lines.splitlines()] == names
+    assert call("nmi", "a.png", "--files-from", "list", "-0", "-j", "3", "-q").stdout == lines
+    assert call("nmi", "a.png", "-r", "in", "-j", "1", "--threads", "2", "-q").stdout == lines
+    shards = [call("nmi", "a.png", *names, "--shard", f"{n}/2", "-q").stdout.splitlines() for n in (1, 2)]
+    assert sorted(shards[0] + shards[1]) == sorted(lines.splitlines())
+    planned = call("nmi", "a.png", *names, "--gradient", "out/", "--dry-run")
+    assert planned.stdout.splitlines()[3] == "in/3.png -> out/in/3.tif"
+    assert not [name for name in files() if name.startswith("out")]
+    assert call("nmi", "a.png", names[0], "--gradient", "out/").exit_code == 0
+    again = call("nmi", "a.png", *names[:2], "--gradient", "out/", "--exists", "skip")
+    assert again.stderr == "1 of 2 images done, 1 skipped\n"
 
 
 def test_masks_percentiles_and_transparency_count(call, pair, tmp_path):

@@ -6,6 +6,10 @@ import numpy as np
 import pytest
 
 from imgtool import filters, io
+from imgtool.io.transforms import write_transform
+from imgtool.kernels import parse_kernel
+from imgtool.registration import register
+from imgtool.transforms import MatrixTransform, warp
 
 
 def write(path, data, channel_axis=None):
@@ -36,8 +40,6 @@ def test_values_are_rounded_once_at_the_end(call, values, tmp_path, dtype):
     result = call("pipe", "convolve -k box:5", "convolve -k gaussian:1.5 --border wrap", "a.tif", "-o", "b.tif")
     assert (result.exit_code, result.stderr) == (0, "")
     exact = filters.convolve(data, np.full((5, 5), 1 / 25), dtype=np.float64)
-    from imgtool.kernels import parse_kernel
-
     exact = filters.convolve(exact, parse_kernel("gaussian:1.5").arrays[0], border="wrap")
     got = io.read(tmp_path / "b.tif").data
     assert got.dtype == dtype
@@ -82,6 +84,82 @@ def test_one_step_is_the_command_itself_and_a_neutral_second_one_changes_nothing
         assert (one != two).mean() < 0.01
 
 
+@pytest.fixture
+def turn(tmp_path):
+    """A rotation with a shift, of pictures as `values` makes, in t.json."""
+    found = MatrixTransform([[0.9, -0.3, 5], [0.3, 0.9, -3], [0, 0, 1]], "affine", (30, 28), (20, 24))
+    write_transform(tmp_path / "t.json", found)
+    return found
+
+
+@pytest.mark.parametrize("interpolation", ["linear", "cubic"])
+@pytest.mark.parametrize("dtype", ["uint8", "uint16"])
+def test_warps_take_and_give_unrounded_values(call, values, turn, tmp_path, dtype, interpolation):
+    data = values("a.tif", dtype)
+    steps = ("convolve -k gaussian:1", f"warp -t t.json --interpolation {interpolation} --fill 9", "convolve -k box")
+    result = call("pipe", *steps, "a.tif", "-o", "b.tif")
+    assert (result.exit_code, result.stderr) == (0, "")
+    exact = filters.convolve(data, parse_kernel("gaussian:1").arrays[0], dtype=np.float64)
+    exact = warp(exact, turn, interpolation=interpolation, fill=9)
+    exact = filters.convolve(exact, np.full((3, 3), 1 / 9))
+    got = io.read(tmp_path / "b.tif").data
+    assert (got.dtype, got.shape) == (dtype, (30, 28))
+    far = np.abs(exact - np.floor(exact) - 0.5) > 1e-3  # from a tie
+    np.testing.assert_array_equal(got[far], np.rint(exact)[far])
+
+
+@pytest.mark.usefixtures("turn")
+@pytest.mark.parametrize("options", ["-t t.json", "-t t.json --labels", "-t t.json --fill 7 --interpolation cubic"])
+@pytest.mark.parametrize("channels", [1, 3, 4])
+def test_one_warp_is_the_command_itself(call, values, tmp_path, options, channels):
+    values("a.tif", channels=channels)
+    assert call("warp", *options.split(), "a.tif", "-o", "b.tif").exit_code == 0
+    assert call("pipe", f"warp {options}", "a.tif", "-o", "c.tif").exit_code == 0
+    assert call("pipe", f"warp {options}", "convolve -k 1", "a.tif", "-o", "d.tif", "-q").exit_code == 0
+    assert (tmp_path / "b.tif").read_bytes() == (tmp_path / "c.tif").read_bytes()
+    one, two = (io.read(tmp_path / name).data.astype(int) for name in ("b.tif", "d.tif"))
+    if channels == 4:
+        one, two = one[one[..., 3] > 0], two[one[..., 3] > 0]
+    assert np.abs(one - two).max() <= 1
+    assert (one != two).mean() < 0.01
+
+
+@pytest.mark.usefixtures("turn")
+def test_every_page_is_warped(call, tmp_path):
+    data = np.random.default_rng(0).integers(0, 255, (3, 20, 24), dtype=np.uint8)
+    write(tmp_path / "a.tif", data)
+    assert call("pipe", "convolve -k 1", "warp -t t.json", "a.tif", "-o", "b.tif").exit_code == 0
+    assert call("warp", "-t", "t.json", "a.tif", "-o", "c.tif").exit_code == 0
+    np.testing.assert_array_equal(io.read(tmp_path / "b.tif").data, io.read(tmp_path / "c.tif").data)
+
+
+def test_an_image_is_registered_on_the_way(call, picture, tmp_path):
+    fixed = picture("fixed.png", shape=(96, 80))
+    moving = picture("moving.png", shape=(90, 84), shift=(3, -2))
+    step = "register fixed.png -m translation"
+    result = call("pipe", step, "convolve -k box", "moving.png", "-o", "b.tif", "--json")
+    assert (result.exit_code, result.stderr) == (0, "")
+    found = register(fixed, moving, model="translation")
+    exact = filters.convolve(warp(moving.astype(np.float32), found.transform), np.full((3, 3), 1 / 9), dtype=np.float64)
+    assert np.abs(io.read(tmp_path / "b.tif").data - exact).max() <= 0.51
+    record = json.loads(result.stdout)
+    assert record["model"] == "translation"
+    assert record["parameters"]["steps"][0]["fixed"] == "fixed.png"
+    assert record["shape"] == [96, 80]
+    assert call("pipe", step, "moving.png", "-o", "c.png").stdout.startswith("moving.png: NMI ")
+    assert call("register", "fixed.png", "moving.png", "-m", "translation", "-o", "d.png").exit_code == 0
+    assert (tmp_path / "c.png").read_bytes() == (tmp_path / "d.png").read_bytes()
+
+
+def test_variables_and_configuration_hold_for_steps(call, values, tmp_path):
+    values("a.png")
+    (tmp_path / "c.toml").write_text('[convolve]\nkernel = "box"\n')
+    words = ("--config", "c.toml", "pipe", "convolve", "a.png", "-o", "b.png", "--json")
+    record = json.loads(call(*words, env={"IMGTOOL_CONVOLVE_BORDER": "wrap"}).stdout)
+    step = record["parameters"]["steps"][0]
+    assert (step["kernel"], step["border"]) == ("box", "wrap")
+
+
 def test_the_type_of_the_result_is_that_of_the_input_or_the_last_one_asked_for(call, values, tmp_path):
     values("a.tif")
     for steps, dtype in [
@@ -122,7 +200,7 @@ def test_pipes_take_batches_and_tell_of_their_steps(call, values, tmp_path):
 @pytest.mark.parametrize(
     ("words", "status", "sentence"),
     [
-        (["a.png", "-o", "b.png"], 2, "'a.png' is no step; use one of convolve, with its options in one word"),
+        (["a.png", "-o", "b.png"], 2, "'a.png' is no step; use one of convolve, warp, register, with its"),
         (["convolv -k box", "a.png", "-o", "b.png"], 2, "'convolv -k box' is no step; did you mean convolve?"),
         (["convolve -k box", "-o", "b.png"], 2, "there are steps but no input; name images after the steps"),
         (["convolve", "a.png", "-o", "b.png"], 2, "step 1 (convolve): Missing option '-k' / '--kernel'"),
@@ -137,6 +215,12 @@ def test_pipes_take_batches_and_tell_of_their_steps(call, values, tmp_path):
         ),
         (["convolve -k box", "convolve -k box --dtype float32", "a.png", "-o", "b.png"], 1, "PNG cannot hold float32"),
         (["convolve -k box --mask none.png", "a.png", "-o", "b.png"], 1, "none.png: no such file"),
+        (["warp", "a.png", "-o", "b.png"], 2, "step 1 (warp): Missing option '-t' / '--transform'"),
+        (["warp -t none.json", "a.png", "-o", "b.png"], 1, "none.json: no such file"),
+        (["register", "a.png", "-o", "b.png"], 2, "step 1 (register): Missing argument 'FIXED'"),
+        (["register none.png", "a.png", "-o", "b.png"], 1, "Error: none.png: no such file"),
+        (["register a.png -t t.json", "a.png", "-o", "b.png"], 2, "step 1 (register a.png -t t.json): "),
+        (["convolve -k 1 --mask m.png --max-pixels 9", "a.png", "-o", "b.png"], 2, "No such option"),
         (["convolve -k box", "a.png", "-O", ""], 2, "the name is empty"),
     ],
 )  # fmt: skip
