@@ -101,9 +101,10 @@ class Source:
 
 def plain(data: Array) -> Array:
     """The same values in native byte order and C order; no copy where they are so."""
-    if data.dtype.isnative and data.flags.c_contiguous:
-        return data
-    return np.ascontiguousarray(data, data.dtype.newbyteorder("="))
+    native = data.dtype.newbyteorder("=")
+    if not (data.dtype.isnative and data.flags.c_contiguous):
+        data = np.ascontiguousarray(data, native)
+    return data.view(native)  # which may have been said to be what it is, as tifffile does; buffers tell the difference
 
 
 # Arrays of so many bytes stay in their file, if they lie there as they are.
