@@ -36,7 +36,7 @@ KERNELS = {
     "alignment": ("Alignment",),
     "box": ("Box",),
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
-    "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
+    "fft": ("Spectrum", "TilePair", "pair_count", "tiles_in_pair"),
     "histogram": (
         "Image",
         "Workspace",
