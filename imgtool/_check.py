@@ -23,9 +23,9 @@ def as_array(values: npt.ArrayLike, name: str) -> Array:
         raise ImgtoolError(f"{name} must hold numbers, not {array.dtype}")
     if array.dtype.kind in "fc" and array.dtype.itemsize > (8 if array.dtype.kind == "f" else 16):
         raise ImgtoolError(f"{name} is {array.dtype}; convert it to float64 or complex128")
-    if not array.dtype.isnative:
-        array = array.astype(array.dtype.newbyteorder("="))
-    return array
+    native = array.dtype.newbyteorder("=")
+    # A native order may have been said as well as meant: then buffers of the array are described in another way.
+    return array.view(native) if array.dtype.isnative else array.astype(native)
 
 
 def thread_count(threads: int | None) -> int:

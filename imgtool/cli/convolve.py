@@ -13,6 +13,7 @@ from .common import CommonFile
 from .options import (
     FILE,
     Batch,
+    Reading,
     batch_options,
     completing,
     inputs_argument,
@@ -146,7 +147,7 @@ def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
     grows brighter to the right. Integer results are rounded half to even and saturated, and it is said how many values
     were. Channels are filtered alike, colours weighted by alpha.
     """
-    chosen = convolution(**given, max_pixels=batch.max_pixels)
+    chosen = convolution(**given, reading=batch.reading)
     return apply_steps("convolve", inputs, [chosen], batch, parameters=chosen.parameters)
 
 
@@ -155,11 +156,11 @@ def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
 @click.pass_obj
 def step(batch: Batch, /, **given: Any) -> "Convolution":
     """Convolve as a step of imgtool pipe."""
-    return convolution(**given, max_pixels=batch.max_pixels)
+    return convolution(**given, reading=batch.reading)
 
 
 def convolution(
-    kernel: "Kernel", *, explain: bool, axes: str, dtype: str | None, mask: str | None, max_pixels: int, **given: Any
+    kernel: "Kernel", *, explain: bool, axes: str, dtype: str | None, mask: str | None, reading: Reading, **given: Any
 ) -> "Convolution":
     """The convolution that the options describe."""
     settings = _settings(kernel, **given)
@@ -167,13 +168,13 @@ def convolution(
     used = {name: settings[name] for name in ("border", "cval", "bias")}
     mask_file = None if mask is None else CommonFile.found(mask)
     if mask_file is not None:
-        _read_mask(mask_file, max_pixels)  # what is wrong with it is wrong for all images
+        _read_mask(mask_file, reading)  # what is wrong with it is wrong for all images
     return Convolution(
         arrays=arrays,
         settings=settings,
         dtype=dtype,
         mask_file=mask_file,
-        max_pixels=max_pixels,
+        reading=reading,
         volume=axes == "zyx",
         explain=explain,
         files=tuple(name for name in (mask, kernel.file) if name is not None),
@@ -228,10 +229,10 @@ def _settings(
 
 
 @lru_cache(maxsize=4)
-def _read_mask(file: CommonFile, max_pixels: int) -> "Array":
+def _read_mask(file: CommonFile, reading: Reading) -> "Array":
     from .. import io
 
-    image = io.read(file.here, max_pixels=max_pixels)
+    image = io.read(file.here, **reading._asdict())
     if image.channel_axis is not None:
         raise ImgtoolError(f"{file.name}: a mask is a gray image, but this one has {image.channels} channels")
     return image.data
@@ -245,7 +246,7 @@ class Convolution:
     settings: dict[str, Any]
     dtype: str | None
     mask_file: CommonFile | None
-    max_pixels: int
+    reading: Reading
     volume: bool
     explain: bool
     files: tuple[str, ...]
@@ -254,7 +255,12 @@ class Convolution:
     @property
     def mask(self) -> "Array | None":
         """What the mask holds, if there is one."""
-        return None if self.mask_file is None else _read_mask(self.mask_file, self.max_pixels)
+        return None if self.mask_file is None else _read_mask(self.mask_file, self.reading)
+
+    @property
+    def together(self) -> bool:
+        """Whether the pages are a volume; see `steps.Step`."""
+        return self.volume
 
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the result will say; an ImgtoolError if there can be none."""
@@ -357,9 +363,11 @@ def _by(shape: tuple[int, ...]) -> str:
 def _tell(found: dict[str, Any], done: Done) -> None:
     """Enter what was chosen, in words and in numbers."""
     count = "" if found["kernels"] == 1 else f"{found['kernels']} kernels "
-    done.remarks.append(
+    remark = (
         f"{found['method']} in {found['accumulator']} ({found['reason']}); {count}{_by(found['kernel'])}, "
         f"sum {found['sum']:.6g}, rank {found['rank']}; {found['flops'] / 1e6:.4g} million operations, "
         f"{found['memory'] / 2**20:.4g} MiB of working memory"
     )
+    if remark not in done.remarks:  # of the page before
+        done.remarks.append(remark)
     done.details["explain"] = found

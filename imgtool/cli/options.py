@@ -21,6 +21,7 @@ Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_PIXELS = 2**30
+COMPRESSIONS = ("none", "packbits", "lzw", "deflate", "zstd")
 FILE = click.Path()  # text as it was typed; whether there is such a file is a fault of its item alone
 
 
@@ -158,6 +159,28 @@ def _format(text: str) -> str:
     return extension
 
 
+class Reading(NamedTuple):
+    """How images are read, as arguments of `io.read` and `io.open_pages`."""
+
+    max_pixels: int = MAX_PIXELS
+    auto_orient: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class Writing:
+    """How images are written."""
+
+    overwrite: bool
+    strip: bool = False
+    png_level: int | None = None
+    compression: str | None = None
+
+    @property
+    def options(self) -> dict[str, Any]:
+        """The arguments of `io.write` and `io.page_writer`."""
+        return {"overwrite": self.overwrite, "png_level": self.png_level, "compression": self.compression}
+
+
 @dataclass(frozen=True, kw_only=True)
 class Batch:
     """The values of the options of `batch_options`, and what --recursive found."""
@@ -169,6 +192,10 @@ class Batch:
     template: "Template | None" = None
     in_place: bool = False
     format: str | None = None
+    strip: bool = False
+    auto_orient: bool = False
+    png_level: int | None = None
+    compression: str | None = None
     exists: str
     recursive: bool
     files_from: str | None
@@ -202,6 +229,18 @@ class Batch:
         # On a cluster an item may run twice, when its worker was lost after it had written: that is no collision.
         return self.exists in ("overwrite", "newer") or self.in_place or self.scheduler is not None
 
+    @property
+    def reading(self) -> Reading:
+        """How images are read."""
+        return Reading(self.max_pixels, self.auto_orient)
+
+    @property
+    def writing(self) -> Writing:
+        """How images are written."""
+        return Writing(
+            overwrite=self.overwrite, strip=self.strip, png_level=self.png_level, compression=self.compression
+        )
+
     def place(self, name: str) -> PurePath:
         """Where an input stands in the tree of outputs."""
         return self.found.places.get(name) or place(name)
@@ -224,6 +263,27 @@ _INPUTS = (
         "--files-from", metavar="FILE|-", type=FILE, help="Take more inputs from this list, one name on each line."
     ),
     click.option("-0", "--null", is_flag=True, help="The names of --files-from end with a zero byte: find -print0."),
+)
+_IMAGES = (
+    click.option(
+        "--strip", is_flag=True, help="Drop the metadata: ICC profile, EXIF, XMP, texts, resolution and so on."
+    ),
+    click.option(
+        "--auto-orient",
+        is_flag=True,
+        help="Turn images upright, as the orientation in the file asks, and set that to 1; else both stay as they are.",
+    ),
+    click.option(
+        "--png-level",
+        type=click.IntRange(0, 9),
+        metavar="0-9",
+        help="Effort to make PNG files small; 6 is what most programs take. Default: fast, a special case of level 1.",
+    ),
+    click.option(
+        "--compression",
+        type=click.Choice(COMPRESSIONS),
+        help="Compression of TIFF files. Default: that of an input in TIFF, or none.",
+    ),
 )
 _OUTPUTS = (
     _path_option("-o", "--output", parse=_output, metavar="FILE", help="Write to this file (for a single input)."),
@@ -252,6 +312,7 @@ _OUTPUTS = (
         callback=parsed(_format),
         help="Format for standard output, which is named -; it is the default where - is the input.",
     ),
+    *_IMAGES,
 )
 _WORK = (
     click.option(
@@ -331,6 +392,8 @@ def inputs_argument(name: str, metavar: str) -> Callable[[Function], Function]:
 
 # The options that name more inputs, for `gather`.
 input_options = with_options(*_INPUTS)
+# The options on metadata, orientation and packing of the images that a command writes.
+image_options = with_options(*_IMAGES)
 
 
 def batch_options(command: Function) -> Function:

@@ -11,7 +11,7 @@ import click
 
 from ..errors import ImgtoolError
 from .inputs import place
-from .options import Batch
+from .options import Batch, Writing
 
 
 @dataclass(frozen=True)
@@ -97,8 +97,9 @@ def _refuse_contradictions(batch: Batch) -> None:
 def _templated(batch: Batch, name: str, index: int) -> Path:
     assert batch.template is not None and batch.output_dir is not None
     path = batch.place(name)
-    ext = path.suffix if batch.ext is None else batch.ext
-    names = {"dir": str(path.parent), "name": path.name, "stem": path.stem, "suffix": batch.suffix or "", "ext": ext}
+    stem, own = _split(path.name)
+    ext = own if batch.ext is None else batch.ext
+    names = {"dir": str(path.parent), "name": path.name, "stem": stem, "suffix": batch.suffix or "", "ext": ext}
     try:
         return batch.output_dir / batch.template.path({**names, "index": index})
     except ImgtoolError as error:
@@ -110,7 +111,16 @@ def below(folder: Path, name: str | PurePath, suffix: str, ext: str | None) -> P
     inside = place(str(name))
     if inside.name in ("", ".."):
         return folder  # a folder given as an input, which fails as such
-    return folder / inside.with_name(inside.stem + suffix + (inside.suffix if ext is None else ext))
+    stem, own = _split(inside.name)
+    return folder / inside.with_name(stem + suffix + (own if ext is None else ext))
+
+
+def _split(name: str) -> tuple[str, str]:
+    """The name of a file without its extension, and that, which may be a double one such as .ome.tif."""
+    from ..io.formats import extension_of
+
+    length = len(extension_of(name))
+    return (name[:-length], name[-length:]) if length else (name, "")
 
 
 def named_outputs(
@@ -154,6 +164,7 @@ def make_plan(
     plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], others=others)
     items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
+    check_packing([f"a{batch.format}"] if batch.format else [path for item in items for path in _files(item)], batch)
     for item in items:
         try:
             if _is_done(item, batch.exists, others):
@@ -198,6 +209,20 @@ def _check_streams(items: Sequence[Item], batch: Batch) -> None:
         )
     if sys.stdout is None or sys.stdout.isatty():
         raise click.UsageError("the image would go to the terminal; redirect standard output, or give -o FILE")
+
+
+def check_packing(names: Iterable[str | Path], writing: Batch | Writing) -> None:
+    """Refuse an option on the packing of a format that no output has."""
+    given = {"--png-level": (writing.png_level, "_png"), "--compression": (writing.compression, "_tiff")}
+    if all(value is None for value, _ in given.values()):
+        return
+    from ..io.formats import FORMATS, extension_of
+
+    found = {extension_of(str(name)) for name in names}
+    for option, (value, module) in given.items():
+        takers = [extension for entry in FORMATS if entry.module == module for extension in entry.extensions]
+        if value is not None and found and found.isdisjoint(takers):
+            raise click.UsageError(f"{option} is for {', '.join(takers)}; no output is such a file")
 
 
 def _refuse_collisions(items: Iterable[Item]) -> None:

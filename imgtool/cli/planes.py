@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import ImgtoolError
-from .options import number, parsed
+from .options import Reading, number, parsed
 
 if TYPE_CHECKING:
     from .._check import Array
@@ -183,11 +183,11 @@ def spacing_of(name: str, image: "Image", wanted: Spacing | str | None) -> Spaci
 class Series:
     """The pages of several files as one sequence of planes, for as long as the block lasts."""
 
-    def __init__(self, inputs: Sequence[str], look: Look, max_pixels: int) -> None:
+    def __init__(self, inputs: Sequence[str], look: Look, reading: Reading) -> None:
         from .. import io
 
-        self.inputs, self._look, self._max_pixels = inputs, look, max_pixels
-        self.infos: list[Info] = [io.probe(name) for name in inputs]
+        self.inputs, self._look, self._reading = inputs, look, reading
+        self.infos: list[Info] = [io.probe(name, auto_orient=reading.auto_orient) for name in inputs]
         for name, info in zip(inputs, self.infos, strict=True):
             check_channels(name, info, look)
         self.places = [
@@ -216,7 +216,7 @@ class Series:
         name, page = self.places[number]
         if self._open is None or self._open[0] != name:
             self._files.close()
-            self._open = name, self._files.enter_context(io.open_pages(name, max_pixels=self._max_pixels))
+            self._open = name, self._files.enter_context(io.open_pages(name, **self._reading._asdict()))
         return self._open[1][page]
 
     def name(self, number: int) -> str:

@@ -9,7 +9,7 @@ import click
 
 from ..errors import ImgtoolError
 from .common import CommonFile
-from .options import FILE, Batch, batch_options, inputs_argument, parsed, sampling_options, with_options
+from .options import FILE, Batch, Reading, batch_options, inputs_argument, parsed, sampling_options, with_options
 from .plan import Item, image_outputs, make_plan, named_outputs
 from .planes import Look, Spacing, engine_options, look_options, spacing
 from .registered import PICTURES, ReferenceFiles, Registering, register_file
@@ -125,13 +125,19 @@ def register(
     tells what was found. Where the result is not certain a warning says so; where NMI did not grow, nothing is written,
     and the exit status is 1.
     """
-    chosen = registering(**given, max_pixels=batch.max_pixels)
+    chosen = registering(**given, reading=batch.reading)
     items, folders = plan_outputs(
         moving, {"transform": transform, "overlay": overlay, "checkerboard": checkerboard}, batch
     )
-    plan = make_plan(items, batch, fits=partial(_fits, registering=chosen), others=chosen.files, folders=folders)
+    plan = make_plan(
+        items,
+        batch,
+        fits=partial(_fits, registering=chosen, reading=batch.reading),
+        others=chosen.files,
+        folders=folders,
+    )
     chosen.references.read()
-    work = partial(register_file, registering=chosen, max_pixels=batch.max_pixels, overwrite=batch.overwrite)
+    work = partial(register_file, registering=chosen, reading=batch.reading, writing=batch.writing)
     return execute("register", plan, work, batch, parameters=chosen.parameters)
 
 
@@ -141,7 +147,7 @@ def register(
 @click.pass_obj
 def step(batch: Batch, /, **given: Any) -> Registering:
     """Register as a step of imgtool pipe."""
-    chosen = registering(**given, max_pixels=batch.max_pixels)
+    chosen = registering(**given, reading=batch.reading)
     chosen.references.read()
     return chosen
 
@@ -165,7 +171,7 @@ def registering(
     strict: bool,
     interpolation: str,
     fill: float,
-    max_pixels: int,
+    reading: Reading,
 ) -> Registering:
     """The registration that the options describe."""
     if grid_spacing is not None and model != "bspline":
@@ -193,7 +199,7 @@ def registering(
     sampling = {"interpolation": interpolation, "fill": fill}
     common: dict[str, Any] = {what: None if name is None else CommonFile.found(name) for what, name in files.items()}
     looked_at = {"channel": channel, "nodata": nodata, "spacing": pixel_size, "moving_spacing": moving_spacing}
-    references = ReferenceFiles(**common, look=looks[0], pixel_size=pixel_size, max_pixels=max_pixels)
+    references = ReferenceFiles(**common, look=looks[0], pixel_size=pixel_size, reading=reading)
     _ = references.shape  # what is wrong with them is wrong for all images
     return Registering(
         references=references,
@@ -239,10 +245,10 @@ def _check_transform_name(name: str) -> None:
         raise click.UsageError(f"{error}, or into a folder with a slash at its end: -t {folder}") from error
 
 
-def _fits(item: Item, *, registering: Registering) -> int:
+def _fits(item: Item, *, registering: Registering, reading: Reading) -> int:
     from .. import io
 
-    info = io.probe(item.input)
+    info = io.probe(item.input, auto_orient=reading.auto_orient)
     result = registering.fits(item, info)
     if "output" in item.outputs:
         check_holds(item, result)

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from ..errors import ImgtoolError
 from .common import CommonFile
+from .options import Reading, Writing
 from .plan import Item
 from .planes import Look, Spacing, check_channels, plane_of, spacing_of
 from .run import Done, write_image
@@ -39,7 +40,7 @@ class ReferenceFiles:
     landmarks: CommonFile | None
     look: Look
     pixel_size: Spacing | str | None
-    max_pixels: int
+    reading: Reading
 
     @property
     def names(self) -> list[str]:
@@ -77,7 +78,7 @@ def _checked_shape(files: ReferenceFiles) -> tuple[int, ...]:
     for mask in (files.fixed_mask, files.moving_mask):
         if mask is not None:
             io.probe(mask.here)
-    info = io.probe(files.fixed.here)
+    info = io.probe(files.fixed.here, auto_orient=files.reading.auto_orient)
     _check_single(files.fixed.here, info, files.look)
     return info.shape[:2]
 
@@ -98,14 +99,14 @@ def _references(files: ReferenceFiles) -> References:
     def mask(file: CommonFile | None) -> "Array | None":
         if file is None:
             return None
-        image = io.read(file.here, max_pixels=files.max_pixels)
+        image = io.read(file.here, **files.reading._asdict())
         if image.channel_axis is None:
             return image.data
         # Masks get saved as RGB, too: a pixel counts where any colour is not 0.
         return np.asarray(image.data[..., : image.channels - image.has_alpha].any(axis=-1))
 
     fixed = files.fixed.here
-    image = io.read(fixed, max_pixels=files.max_pixels)
+    image = io.read(fixed, **files.reading._asdict())
     return References(
         files.fixed.name,
         plane_of(fixed, image, image.data, files.look),
@@ -138,6 +139,7 @@ class Registering:
     sampling: dict[str, Any]
     parameters: dict[str, Any]
     dtype: None = None
+    together: bool = False
 
     @property
     def files(self) -> list[str]:
@@ -184,14 +186,14 @@ class Registering:
         return warp(image.data, result.transform, **self.sampling, **axes, threads=threads)
 
 
-def register_file(item: Item, threads: int, *, registering: Registering, max_pixels: int, overwrite: bool) -> Done:
+def register_file(item: Item, threads: int, *, registering: Registering, reading: Reading, writing: Writing) -> Done:
     """Register the image in one file, and write what is wanted of it."""
     from .. import io
     from ..io.transforms import write_transform
 
     done = Done()
     with done.timed("read"):
-        moving = io.read(item.input, max_pixels=max_pixels)
+        moving = io.read(item.input, **reading._asdict())
         plane = registering.plane(moving, item)
     with done.timed("register"):
         result = registering.result(moving, plane, item, done, threads)
@@ -202,12 +204,12 @@ def register_file(item: Item, threads: int, *, registering: Registering, max_pix
     with done.timed("write"):
         for what, image in images.items():
             if what == "output":
-                write_image(item, image, overwrite=overwrite)
+                write_image(item, image, done, writing=writing)
             else:
-                io.write(item.outputs[what], image, overwrite=overwrite)
+                io.write(item.outputs[what], image, **writing.options)
         if "transform" in item.outputs:
             figures = {name: getattr(result, name) for name in FIGURES}
-            write_transform(item.outputs["transform"], result.transform, figures=figures, overwrite=overwrite)
+            write_transform(item.outputs["transform"], result.transform, figures=figures, overwrite=writing.overwrite)
     if "output" in images:
         done.saw(images["output"].data)
     return done

@@ -34,6 +34,7 @@ class Done:
     dtype: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    saturated: dict[str, int] = field(default_factory=dict)  # how many values did not fit into a type
     details: dict[str, Any] = field(default_factory=dict)
     line: str | None = None  # for standard output, where --json does not replace it
     remarks: list[str] = field(default_factory=list)  # for standard error, where --json does not replace them
@@ -45,7 +46,13 @@ class Done:
             raise ImgtoolError("interrupted")  # nobody is told: it only ends the thread's work
         start = perf_counter()
         yield
-        self.seconds[stage] = round(perf_counter() - start, 6)
+        self.seconds[stage] = round(self.seconds.get(stage, 0.0) + perf_counter() - start, 6)
+
+    @property
+    def notes(self) -> list[str]:
+        """All that there is to warn of."""
+        words = [f"{count} value{'s' * (count > 1)} saturated at {dtype}" for dtype, count in self.saturated.items()]
+        return self.warnings + [f"{text}; use --dtype float32 to keep them" for text in words]
 
     def saw(self, data: "Array") -> None:
         """Enter the shape and type of the result."""
@@ -117,7 +124,7 @@ class Report:
             self._done += 1
             for stage, seconds in result.seconds.items():
                 self._stages[stage] = self._stages.get(stage, 0.0) + seconds
-            for warning in result.warnings:
+            for warning in result.notes:
                 self._say(f"{item.input}: {warning}", verbosity=0)
             for remark in [] if self._batch.as_json else result.remarks:
                 self._say(f"{item.input}: {remark}", verbosity=0)
@@ -183,7 +190,7 @@ class Report:
             "shape": done.shape,
             "dtype": done.dtype,
             "seconds": done.seconds,
-            "warnings": done.warnings,
+            "warnings": done.notes,
             "error": error,
             **done.details,
         }

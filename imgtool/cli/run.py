@@ -2,15 +2,16 @@
 
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import batch as batches
-from .options import Batch
+from .options import Batch, Reading, Writing
 from .plan import Item, Plan, check_free
 from .report import INTERRUPTED, Report
 from .report import Done as Done
@@ -24,26 +25,84 @@ Results = Generator[tuple[Item, Done | Exception], None, None]
 Run = Callable[[Callable[[Item], Done], Iterable[Item]], Results]
 
 
-def change_image(item: Item, change: Callable[["Image", Done], "Array"], *, max_pixels: int, overwrite: bool) -> Done:
-    """Read an image, write what `change` makes of its pixels; all else that the file holds is kept."""
+def change_image(
+    item: Item,
+    change: Callable[["Image", Done], "Array"],
+    *,
+    reading: Reading,
+    writing: Writing,
+    together: bool = False,
+) -> Done:
+    """Read an image, write what `change` makes of its pixels; all else that the file holds is kept.
+
+    Of a stack or an animation one page is in memory at a time, unless `change` needs all of them `together`.
+    """
     from .. import io
 
     done = Done()
-    with done.timed("read"):
-        image = io.read(item.input, max_pixels=max_pixels)
-    with done.timed("compute"):
-        image = replace(image, data=change(image, done))
-    with done.timed("write"):
-        write_image(item, image, overwrite=overwrite)
-    done.saw(image.data)
+    with ExitStack() as opened:
+        with done.timed("read"):
+            if together:
+                images, count = iter([io.read(item.input, **reading._asdict())]), 1
+            else:
+                pages = opened.enter_context(io.open_pages(item.input, **reading._asdict(), together=True))
+                images, count = iter(pages), len(pages)
+        changed = _changed(images, change, done)
+        first = next(changed)
+        if count == 1:
+            with done.timed("write"):
+                write_image(item, first, done, writing=writing)
+            done.saw(first.data)
+        else:
+            _write_pages(item, first, changed, count, done, writing=writing)
     return done
 
 
-def write_image(item: Item, image: "Image", *, overwrite: bool) -> None:
+def _changed(images: "Iterator[Image]", change: Callable[["Image", Done], "Array"], done: Done) -> "Iterator[Image]":
+    while True:
+        with done.timed("read"):
+            image = next(images, None)
+        if image is None:
+            return
+        with done.timed("compute"):
+            image = replace(image, data=change(image, done))
+        yield image
+
+
+def _write_pages(
+    item: Item, first: "Image", others: "Iterator[Image]", count: int, done: Done, *, writing: Writing
+) -> None:
+    """Write pages as they come, which are all like the first."""
+    from .. import io
+
+    first = prepared(item, first, done, writing=writing, pages=count)
+    with io.page_writer(item.outputs["output"], first, count, **writing.options, extension=item.format) as append:
+        for image in chain([first], others):
+            with done.timed("write"):
+                append(image.data)
+    done.saw(first.data)
+    done.shape = (count, *first.data.shape)
+
+
+def write_image(item: Item, image: "Image", done: Done, *, writing: Writing) -> None:
     """Write the image made of an item to its file or to standard output."""
     from .. import io
 
-    io.write(item.outputs["output"], image, overwrite=overwrite, extension=item.format)
+    image = prepared(item, image, done, writing=writing)
+    io.write(item.outputs["output"], image, **writing.options, extension=item.format)
+
+
+def prepared(item: Item, image: "Image", done: Done, *, writing: Writing, pages: int | None = None) -> "Image":
+    """The image as it will be written; of metadata that its file cannot hold it is said so in one note."""
+    from .. import io
+
+    if writing.strip:
+        if image.metadata.get("orientation", 1) != 1:
+            done.warnings.append("shows turned without its orientation; add --auto-orient to turn the pixels instead")
+        return io.stripped(image)
+    if lost := io.unkept(item.outputs["output"], image, pages=pages, extension=item.format):
+        done.warnings.append(f"the output cannot hold {lost}; --strip drops all metadata without this note")
+    return image
 
 
 def by_page(image: "Image", change: Callable[["Array"], "Array"]) -> "Array":
@@ -64,6 +123,7 @@ def check_holds(item: Item, result: "Info") -> None:
         channels=channel_count(result),
         has_alpha=result.has_alpha,
         pages=result.pages,
+        animated=result.animated,
         extension=item.format,
     )
 

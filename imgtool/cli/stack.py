@@ -14,10 +14,21 @@ from click.core import ParameterSource
 
 from ..errors import ImgtoolError
 from .inputs import gather_all
-from .options import FILE, extension, input_options, inputs_argument, max_pixels_option, parsed, sampling_options
-from .plan import below
+from .options import (
+    FILE,
+    Reading,
+    Writing,
+    extension,
+    image_options,
+    input_options,
+    inputs_argument,
+    max_pixels_option,
+    parsed,
+    sampling_options,
+)
+from .plan import Item, below, check_packing
 from .planes import Look, Series, engine_options, look_of_one
-from .run import channel_count
+from .run import Done, channel_count, prepared
 from .single import check_output_free, exists_option, path_option, quiet_option, warn
 from .words import HELP
 
@@ -26,7 +37,7 @@ if TYPE_CHECKING:
     from ..stack import Aligned
     from ..transforms import MatrixTransform
 
-Item = TypeVar("Item")
+Thing = TypeVar("Thing")
 # What is written beside the images: for imgtool stack --apply, for spreadsheets, for the eye.
 TABLES = ("transforms.json", "drift.csv", "drift.png")
 _COLUMNS = ("page", "input", "x", "y", "rotation", "scale", "nmi", "overlap", "confidence", "confident")
@@ -81,6 +92,7 @@ def _reference(text: str) -> str | int:
 @exists_option
 @click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every processor.")
 @max_pixels_option
+@image_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page on standard output.")
 @quiet_option
 def stack(
@@ -104,6 +116,10 @@ def stack(
     exists: str,
     threads: int | None,
     max_pixels: int,
+    strip: bool,
+    auto_orient: bool,
+    png_level: int | None,
+    compression: str | None,
     as_json: bool,
     quiet: int,
 ) -> None:
@@ -123,8 +139,11 @@ def stack(
     """
     began = perf_counter()
     inputs = gather_all(names, files_from=files_from, null=null, recursive=recursive, leave_out=[folder])
-    with Series(inputs, Look(channel, nodata), max_pixels) as series:
+    with Series(inputs, Look(channel, nodata), Reading(max_pixels, auto_orient)) as series:
         outputs = plan_images(series, folder, ext)
+        packing: dict[str, Any] = {"png_level": png_level, "compression": compression}
+        writing = Writing(overwrite=exists == "overwrite", strip=strip, **packing)
+        check_packing(outputs.values(), writing)
         tables = [] if source is not None else [folder / name for name in TABLES]
         _check_outputs(outputs, tables, exists, [*inputs, *([] if source is None else [source])])
         if source is None:
@@ -140,7 +159,7 @@ def stack(
         for parent in {output.parent for output in [*outputs.values(), *tables]}:
             _make_folder(parent)
         sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "threads": threads}
-        write_images(series, transforms, outputs, sampling, overwrite=exists == "overwrite", quiet=quiet)
+        write_images(series, transforms, outputs, sampling, writing=writing, quiet=quiet)
         rows = [drift_row(page, series) for page in found]
         if found:
             write_tables(rows, transforms, folder, overwrite=exists == "overwrite")
@@ -157,7 +176,12 @@ def plan_images(series: Series, folder: Path, ext: str | None) -> dict[str, Path
             raise click.UsageError(f"{name} is given twice; give each file once")
         output = below(folder, name, "", ext)
         io.check_output(
-            output, dtype=info.dtype, channels=channel_count(info), has_alpha=info.has_alpha, pages=info.pages
+            output,
+            dtype=info.dtype,
+            channels=channel_count(info),
+            has_alpha=info.has_alpha,
+            pages=info.pages,
+            animated=info.animated,
         )
         outputs[name] = output
     if len(series) < 2:
@@ -215,7 +239,7 @@ def _parts(name: str) -> list[str]:
     return re.split(r"([0-9]+)", name)
 
 
-def _shown(items: Iterable[Item], what: str, total: int, quiet: int) -> Iterator[Item]:
+def _shown(items: Iterable[Thing], what: str, total: int, quiet: int) -> Iterator[Thing]:
     """`items` with a progress bar, if somebody is there to see it."""
     if quiet or sys.stderr is None or not sys.stderr.isatty():
         yield from items
@@ -266,7 +290,7 @@ def write_images(
     outputs: Mapping[str, Path],
     sampling: dict[str, Any],
     *,
-    overwrite: bool,
+    writing: Writing,
     quiet: int,
 ) -> None:
     """Every input again, its pages warped; one page is in memory at a time."""
@@ -281,12 +305,15 @@ def write_images(
         axes: dict[str, Any] = {"channel_axis": image.channel_axis, "has_alpha": image.has_alpha}
         return replace(image, data=warp(image.data, transforms[number], **sampling, **axes))
 
-    for (_, output), info in zip(outputs.items(), series.infos, strict=True):
-        first = warped()
+    for (name, output), info in zip(outputs.items(), series.infos, strict=True):
+        done = Done()
+        first = prepared(Item(name, {"output": output}), warped(), done, writing=writing, pages=info.pages)
+        for note in done.warnings:
+            warn(f"{name}: {note}", quiet)
         if info.pages == 1:
-            io.write(output, first, overwrite=overwrite)
+            io.write(output, first, **writing.options)
             continue
-        with io.page_writer(output, first, info.pages, overwrite=overwrite) as append:
+        with io.page_writer(output, first, info.pages, **writing.options) as append:
             append(first.data)
             for _ in range(info.pages - 1):
                 append(warped().data)

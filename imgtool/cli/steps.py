@@ -6,7 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
-from .options import Batch
+from .options import Batch, Reading, Writing
 from .plan import Item, image_outputs, make_plan
 from .run import Done, change_image, check_holds, execute, size_of
 
@@ -32,6 +32,10 @@ class Step(Protocol):
     def dtype(self) -> str | None:
         """The type of the result, if it was asked for."""
 
+    @property
+    def together(self) -> bool:
+        """Whether it needs all pages of a stack together; else it gets them one by one."""
+
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the result will say; an ImgtoolError if there can be none."""
 
@@ -50,18 +54,20 @@ def apply_steps(
     """Take every input through `steps`; the exit status."""
     items = [Item(name, {"output": output}) for name, output in zip(inputs, image_outputs(inputs, batch), strict=True)]
     others = [name for step in steps for name in step.files]
-    plan = make_plan(items, batch, fits=partial(_fits, steps=steps), others=others)
-    work = partial(steps_on_file, steps=steps, max_pixels=batch.max_pixels, overwrite=batch.overwrite)
+    plan = make_plan(items, batch, fits=partial(_fits, steps=steps, reading=batch.reading), others=others)
+    work = partial(steps_on_file, steps=steps, reading=batch.reading, writing=batch.writing)
     return execute(operation, plan, work, batch, parameters=parameters)
 
 
-def _fits(item: Item, *, steps: Sequence[Step]) -> int:
+def _fits(item: Item, *, steps: Sequence[Step], reading: Reading) -> int:
     from .. import io
 
-    infos = [io.probe(item.input)]
+    infos = [io.probe(item.input, auto_orient=reading.auto_orient)]
     for step in steps:
         infos.append(step.fits(item, infos[-1]))
     check_holds(item, infos[-1])
+    if not any(step.together for step in steps):  # one page is in memory at a time
+        infos = [replace(info, shape=info.shape[info.pages > 1 :], pages=1) for info in infos]
     work = [step.memory(info) for step, info in zip(steps, infos[:-1], strict=True)]
     if len(steps) > 1:
         between = [size_of(replace(info, dtype=_between(info.dtype))) for info in infos]
@@ -70,14 +76,14 @@ def _fits(item: Item, *, steps: Sequence[Step]) -> int:
     return item.encoded + size_of(infos[0]) + max(work) + 2 * size_of(infos[-1])
 
 
-def steps_on_file(item: Item, threads: int, *, steps: Sequence[Step], max_pixels: int, overwrite: bool) -> Done:
+def steps_on_file(item: Item, threads: int, *, steps: Sequence[Step], reading: Reading, writing: Writing) -> Done:
     """Take the image in one file through `steps`."""
     change: Callable[[Image, Done], Array]
     if len(steps) == 1:
         change = partial(one_step, steps[0], item, threads)
     else:
         change = partial(many_steps, steps, item, threads)
-    return change_image(item, change, max_pixels=max_pixels, overwrite=overwrite)
+    return change_image(item, change, reading=reading, writing=writing, together=any(step.together for step in steps))
 
 
 def one_step(step: Step, item: Item, threads: int, image: "Image", done: Done) -> "Array":
@@ -141,7 +147,6 @@ def _rounded(data: "Array", dtype: "np.dtype[Any]", done: Done) -> "Array":
 
 
 def told_saturation(count: int, dtype: "np.dtype[Any]", done: Done) -> None:
-    """Warn of values that did not fit into the type of the result."""
+    """Count values that did not fit into the type of the result, of all pages together."""
     if count:
-        values = "value" if count == 1 else "values"
-        done.warnings.append(f"{count} {values} saturated at {dtype}; use --dtype float32 to keep them")
+        done.saturated[str(dtype)] = done.saturated.get(str(dtype), 0) + count

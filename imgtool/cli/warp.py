@@ -13,7 +13,7 @@ from click.core import ParameterSource
 
 from ..errors import ImgtoolError
 from .common import CommonFile
-from .options import FILE, Batch, batch_options, inputs_argument, sampling_options, with_options
+from .options import FILE, Batch, Reading, batch_options, inputs_argument, sampling_options, with_options
 from .plan import Item
 from .run import Done
 from .steps import apply_steps
@@ -67,19 +67,27 @@ def warp(moving: tuple[str, ...], batch: Batch, **given: Any) -> int:
     how large the fixed one is. Several transforms become one before the image is sampled, once. Pages of a stack are
     warped one by one.
     """
-    chosen = warping(**given)
+    chosen = warping(**given, reading=batch.reading)
     return apply_steps("warp", moving, [chosen], batch, parameters=chosen.parameters)
 
 
 @click.command(context_settings=HELP)
 @with_options(*_OPTIONS)
-def step(**given: Any) -> "Warping":
+@click.pass_obj
+def step(batch: Batch, /, **given: Any) -> "Warping":
     """Warp as a step of imgtool pipe."""
-    return warping(**given)
+    return warping(**given, reading=batch.reading)
 
 
 def warping(
-    sources: tuple[str, ...], *, like: str | None, labels: bool, force: bool, interpolation: str, fill: float
+    sources: tuple[str, ...],
+    *,
+    like: str | None,
+    labels: bool,
+    force: bool,
+    interpolation: str,
+    fill: float,
+    reading: Reading,
 ) -> "Warping":
     """The warping that the options describe."""
     if labels:
@@ -90,7 +98,7 @@ def warping(
     sampling = {"interpolation": interpolation, "fill": fill}
     found = Warping(
         sources=tuple(map(CommonFile.found, sources)),
-        grid=None if like is None else _size(_probe(like)),
+        grid=None if like is None else _size(_probe(like, reading)),
         force=force,
         sampling=sampling,
         files=(*sources, *(() if like is None else (like,))),
@@ -111,6 +119,7 @@ class Warping:
     files: tuple[str, ...]
     parameters: dict[str, Any]
     dtype: None = None
+    together: bool = False
 
     @property
     def transform(self) -> "Transform":
@@ -182,10 +191,10 @@ def load_transforms(paths: Sequence[str], *, force: bool) -> "Transform":
     return reduce(compose, paths[1:], load_transform(paths[0]))
 
 
-def _probe(path: str) -> "Info":
+def _probe(path: str, reading: Reading) -> "Info":
     from .. import io
 
-    return io.probe(path)
+    return io.probe(path, auto_orient=reading.auto_orient)
 
 
 def _size(info: "Info") -> tuple[int, int]:

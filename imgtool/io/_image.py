@@ -11,6 +11,8 @@ import numpy.typing as npt
 
 Array = npt.NDArray[Any]
 Metadata = dict[str, Any]
+# Entries of metadata without which the pixels would be others: they are no comment on the image.
+STRUCTURE = frozenset({"mode", "alpha", "frames", "compression"})
 
 
 @dataclass
@@ -26,8 +28,10 @@ class Image:
     metadata : dict
         What is kept from reading to writing, all optional: ``icc_profile``, ``exif`` (a TIFF block), ``xmp`` (bytes),
         ``resolution`` (x, y, "inch" | "cm" | "none"), ``orientation`` (EXIF 1 to 8; pixels are never rotated),
-        ``description`` (text), ``png_chunks`` ((name, bytes) pairs), and ``mode`` ("CMYK" for ink,
-        "RGB" for colour before further channels).
+        ``description`` (text), ``png_chunks`` ((name, bytes) pairs), ``ome_xml`` and ``imagej`` (text), ``geo``
+        (georeferencing by TIFF tags, with the size of the image that they are for), ``frames`` (of an animation:
+        ``durations`` in milliseconds and ``plays``, 0 for ever), ``compression`` (of the TIFF file), and ``mode``
+        ("CMYK" for ink, "RGB" for colour before further channels).
         ``alpha`` says whether the last channel is opacity; without it two and four channels end in alpha.
 
     Examples
@@ -53,6 +57,11 @@ class Image:
         return self.channel_axis is not None and bool(self.metadata.get("alpha", self.channels in (2, 4)))
 
     @property
+    def animated(self) -> bool:
+        """Whether the pages are frames, each to be seen for a time."""
+        return "frames" in self.metadata
+
+    @property
     def pages(self) -> list[Array]:
         """The pages as (H, W) or (H, W, C) views; a still image has one."""
         still = 2 if self.channel_axis is None else 3
@@ -61,7 +70,10 @@ class Image:
 
 @dataclass(frozen=True)
 class Info:
-    """What a file's header promises: `shape` and `dtype` are those of the array that `read` returns."""
+    """What a file's header promises: `shape` and `dtype` are those of the array that `read` returns.
+
+    The pages of what is `animated` are frames, each to be seen for a time.
+    """
 
     format: str
     shape: tuple[int, ...]
@@ -69,6 +81,7 @@ class Info:
     channel_axis: int | None = None
     pages: int = 1
     has_alpha: bool = False
+    animated: bool = False
 
     @property
     def pixels(self) -> int:
@@ -84,6 +97,14 @@ class Source:
     metadata: Metadata
     decode: Callable[[], Array]
     decode_page: Callable[[int], Array] | None = None
+
+
+def plain(data: Array) -> Array:
+    """The same values in native byte order and C order; no copy where they are so."""
+    native = data.dtype.newbyteorder("=")
+    if not (data.dtype.isnative and data.flags.c_contiguous):
+        data = np.ascontiguousarray(data, native)
+    return data.view(native)  # which may have been said to be what it is, as tifffile does; buffers tell the difference
 
 
 # Arrays of so many bytes stay in their file, if they lie there as they are.

@@ -82,7 +82,7 @@ def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
 
 
 @contextmanager
-def page_writer(stream: BinaryIO, first: Image, pages: int) -> Iterator[Callable[[Array], None]]:
+def page_writer(stream: BinaryIO, first: Image, pages: int, _format: str) -> Iterator[Callable[[Array], None]]:
     """What writes page after page as `write_image` writes all at once; `first` is the first of them."""
     shape = (pages, *first.data.shape)
     _check_shape(shape, first.channel_axis)

@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager
 
-from ._image import Array, Image, Info, Source
+from ._image import Array, Image, Info, Source, plain
 
 
 class Pages:
@@ -24,9 +24,9 @@ class Pages:
         if not 0 <= number < len(self):
             raise IndexError(f"page {number} of {len(self)}")
         with self._explained():
-            if self._source.decode_page is not None:
+            if len(self) > 1 and self._source.decode_page is not None:
                 data = self._source.decode_page(number)
             else:
                 self._all = self._all or Image(self._source.decode(), self.info.channel_axis).pages
                 data = self._all[number]
-        return Image(data, self.info.channel_axis, self._source.metadata)
+        return Image(plain(data), self.info.channel_axis, self._source.metadata)

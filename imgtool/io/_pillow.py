@@ -1,10 +1,13 @@
-"""JPEG, WebP, BMP and GIF.
+"""JPEG, WebP and BMP.
 
 Written through imageio. Read with Pillow's decoders themselves: through imageio a header cannot be had without the
 pixels, Pillow's fixed limit of 179 megapixels holds whatever the caller allows, and a damaged EXIF block hides a sound
 image.
 """
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from functools import partial
 from importlib import import_module
 from io import BytesIO
 from typing import Any, BinaryIO
@@ -12,17 +15,18 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import ImgtoolError
-from ._exif import orientation_of, with_orientation
+from . import _webp
+from ._exif import orientation_of, tags_of, with_orientation
 from ._image import Array, Image, Info, Metadata, Source, layout
 
 _DECODERS = {
     "JPEG": ("JpegImagePlugin", "JpegImageFile"),
     "WebP": ("WebPImagePlugin", "WebPImageFile"),
     "BMP": ("BmpImagePlugin", "BmpImageFile"),
-    "GIF": ("GifImagePlugin", "GifImageFile"),
     "TIFF": ("TiffImagePlugin", "TiffImageFile"),
 }
 _CHANNELS = {"1": 1, "L": 1, "RGB": 3, "RGBA": 4, "CMYK": 4}
+_X_RESOLUTION = 282
 _EXIF_HEAD = b"Exif\0\0"
 # The length of a JPEG segment is 16 bits; a longer block is left out rather than spread over non-standard segments.
 _JPEG_SEGMENT = 65_500
@@ -32,29 +36,43 @@ def open_image(stream: BinaryIO, format_name: str) -> Source:
     """The header and metadata of a stream in one of the formats that Pillow decodes faithfully."""
     module, name = _DECODERS[format_name]
     picture: Any = getattr(import_module(f"PIL.{module}"), name)(stream)
-    pages, transparent = 1, False
-    if format_name == "GIF":
-        pages, transparent = _scan_gif(stream)
-        stream.seek(0)
-    elif format_name == "WebP":
-        pages = picture.n_frames
     mode = {"P": "RGB", "RGBX": "RGB", "LA": "RGBA", "PA": "RGBA"}.get(picture.mode, picture.mode)
-    if format_name == "GIF":
-        mode = "RGBA" if transparent else "RGB"
     if mode not in _CHANNELS:
         raise ImgtoolError(f"{format_name} images of the kind {mode} are not supported; convert it to PNG or TIFF")
-    shape, channel_axis = layout(picture.height, picture.width, _CHANNELS[mode], pages)
+    metadata = _metadata(picture, mode)
+    frames = _webp.frames(stream) if format_name == "WebP" else None
+    if frames is not None:
+        metadata["frames"] = frames
+        pages = len(frames["durations"])
+        if pages != picture.n_frames:
+            raise ImgtoolError("the WebP animation is cut off or damaged; copy or download it again")
+        return animation(format_name, picture, mode, pages, metadata)
+    shape, channel_axis = layout(picture.height, picture.width, _CHANNELS[mode])
 
     def decode() -> Array:
-        out = np.empty((pages, picture.height, picture.width, _CHANNELS[mode]), info.dtype)
+        data = np.asarray(picture if picture.mode == mode else picture.convert(mode))
+        return data.reshape(shape)
+
+    info = Info(format_name, shape, np.dtype("bool" if mode == "1" else "uint8"), channel_axis, 1, mode == "RGBA")
+    return Source(info, metadata, decode)
+
+
+def animation(format_name: str, picture: Any, mode: str, pages: int, metadata: Metadata) -> Source:
+    """The frames of a picture that Pillow steps through; forwards, each costs its own decoding alone."""
+    shape, channel_axis = layout(picture.height, picture.width, _CHANNELS[mode], pages)
+
+    def decode_page(number: int) -> Array:
+        picture.seek(number)
+        return np.array(picture if picture.mode == mode else picture.convert(mode)).reshape(shape[pages > 1 :])
+
+    def decode() -> Array:
+        out = np.empty((pages, *shape[pages > 1 :]), np.uint8)
         for page in range(pages):
-            if pages > 1:
-                picture.seek(page)
-            out[page] = np.asarray(picture if picture.mode == mode else picture.convert(mode)).reshape(out.shape[1:])
+            out[page] = decode_page(page)
         return out.reshape(shape)
 
-    info = Info(format_name, shape, np.dtype("bool" if mode == "1" else "uint8"), channel_axis, pages, mode == "RGBA")
-    return Source(info, _metadata(picture, mode), decode)
+    info = Info(format_name, shape, np.dtype("uint8"), channel_axis, pages, mode == "RGBA", animated=pages > 1)
+    return Source(info, metadata, decode, decode_page)
 
 
 def _metadata(picture: Any, mode: str) -> Metadata:
@@ -65,70 +83,82 @@ def _metadata(picture: Any, mode: str) -> Metadata:
     if exif := picture.info.get("exif", b"").removeprefix(_EXIF_HEAD):
         found["exif"] = exif
         found["orientation"] = orientation_of(exif)
-    dpi = picture.info.get("dpi", ())
+    if isinstance(comment := picture.info.get("comment"), bytes) and (text := text_of(comment)):
+        found["description"] = text
+    # Where a JPEG file has no resolution, Pillow makes up one of 72.
+    invented = picture.format == "JPEG" and picture.info.get("jfif_unit") not in (1, 2)
+    dpi = () if invented and _X_RESOLUTION not in tags_of(exif) else picture.info.get("dpi", ())
     if isinstance(dpi, tuple) and len(dpi) == 2 and all(0 < value < 1e6 for value in dpi):
         found["resolution"] = (float(dpi[0]), float(dpi[1]), "inch")
     return found
 
 
-def _scan_gif(stream: BinaryIO) -> tuple[int, bool]:
-    """The number of frames and whether any pixel can be transparent; Pillow would decode every frame to tell."""
-    stream.seek(0)
-    blob = stream.read()
-    canvas, place = blob[6:10], 13 + _table(blob[10])
-    frames, clear, disposal, left, transparent = 0, False, 0, 0, False
-    while place < len(blob) and blob[place] != 0x3B:
-        if blob[place] == 0x2C and place + 9 < len(blob):
-            # Where a frame is clear or does not reach, what is behind it shows: nothing at first, and nothing after a
-            # frame that was removed (disposal 2).
-            partial = clear or blob[place + 5 : place + 9] != canvas
-            transparent = transparent or (partial and (not frames or left == 2))
-            frames, clear, left = frames + 1, False, disposal
-            place += 11 + _table(blob[place + 9])
-        elif blob[place] == 0x21:
-            if blob[place + 1 : place + 3] == b"\xf9\x04" and place + 3 < len(blob):
-                clear, disposal = bool(blob[place + 3] & 1), blob[place + 3] >> 2 & 7
-            place += 2
-        else:
-            break
-        while place < len(blob) and blob[place]:
-            place += 1 + blob[place]
-        place += 1
-    if not frames:
-        raise ImgtoolError("the GIF file holds no image")
-    return frames, transparent
-
-
-def _table(flags: int) -> int:
-    """Bytes of the colour table that a GIF flag byte announces."""
-    return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
+def text_of(comment: bytes) -> str:
+    """A comment, of which JPEG and GIF do not say how it is encoded."""
+    try:
+        return comment.decode().rstrip("\0")
+    except UnicodeDecodeError:
+        return comment.decode("latin-1").rstrip("\0")
 
 
 def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
     """`image` as JPEG (quality 95, colour at full resolution), lossless WebP or BMP, metadata kept."""
-    import imageio.v3 as iio
-
+    if image.animated and len(image.pages) > 1:
+        with page_writer(stream, image, len(image.pages), format_name) as write:
+            for page in image.pages:
+                write(page)
+        return
     (data,) = image.pages
-    options: Metadata = {
-        "JPEG": {"quality": 95, "subsampling": 0},
-        "WebP": {"lossless": True, "exact": True, "quality": 20, "method": 0},
-        "BMP": {},
-    }[format_name]
-    metadata = image.metadata
+    stream.write(_encoded(data, format_name, **_told(image.metadata, format_name)))
+
+
+@contextmanager
+def page_writer(stream: BinaryIO, first: Image, pages: int, format_name: str) -> Iterator[Callable[[Array], None]]:
+    """What writes the one page of a still, or frame after frame of a WebP animation."""
+    if pages == 1:
+        yield lambda page: write_image(stream, Image(page, first.channel_axis, first.metadata), format_name)
+        return
+    blocks = _told(first.metadata, format_name)
+    writer = _webp.FrameWriter(stream, first, pages, blocks, partial(_encoded, format_name=format_name))
+    yield writer.write
+    writer.finish()
+
+
+def too_long(metadata: Metadata) -> set[str]:
+    """The blocks that do not fit into a segment of a JPEG file."""
+    return {key for key in ("exif", "xmp", "description") if len(metadata.get(key, "")) > _JPEG_SEGMENT}
+
+
+def _told(metadata: Metadata, format_name: str) -> Metadata:
+    """The metadata as Pillow is told of them."""
+    options: Metadata = {}
     if format_name != "BMP":
         orientation = metadata.get("orientation", 1)
         exif = metadata.get("exif") or (with_orientation(orientation) if orientation != 1 else b"")
-        limit = _JPEG_SEGMENT if format_name == "JPEG" else 1 << 31
         blocks = {"exif": exif and _EXIF_HEAD + exif, "xmp": metadata.get("xmp", b"")}
-        options |= {name: block for name, block in blocks.items() if 0 < len(block) < limit}
+        left_out = too_long(metadata) if format_name == "JPEG" else set()
+        options |= {name: block for name, block in blocks.items() if block and name not in left_out}
         if "icc_profile" in metadata:
             options["icc_profile"] = metadata["icc_profile"]
+        if format_name == "JPEG" and "description" in metadata and "description" not in left_out:
+            options["comment"] = metadata["description"].encode("utf-8", "surrogateescape")
     if format_name != "WebP" and metadata.get("resolution", ("none",))[-1] != "none":
         x, y, unit = metadata["resolution"]
         scale = 2.54 if unit == "cm" else 1.0
         options["dpi"] = (x * scale, y * scale)
+    return options
+
+
+def _encoded(data: Array, format_name: str, **options: Any) -> memoryview:
+    import imageio.v3 as iio
+
+    options |= {
+        "JPEG": {"quality": 95, "subsampling": 0},
+        "WebP": {"lossless": True, "exact": True, "quality": 20, "method": 0},
+        "BMP": {},
+    }[format_name]
     extension = {"JPEG": ".jpg", "WebP": ".webp", "BMP": ".bmp"}[format_name]
     # Given a file, Pillow's encoders take a write cut short by a full disk for a success.
     encoded = BytesIO()
     iio.imwrite(encoded, np.ascontiguousarray(data), plugin="pillow", extension=extension, is_batch=False, **options)
-    stream.write(encoded.getbuffer())
+    return encoded.getbuffer()

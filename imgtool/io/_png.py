@@ -6,19 +6,20 @@ chunks around the pixels are walked here, which also gives libpng only what it c
 
 import struct
 import zlib
-from collections.abc import Iterator
-from contextlib import suppress
-from os import SEEK_END
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from copy import copy
+from functools import partial
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import ImgtoolError
+from ._apng import SIGNATURE, Canvas, Frame, FrameWriter, check_frames, chunk, frame, leaves_gaps, walk
 from ._exif import orientation_of, with_orientation
 from ._image import Array, Image, Info, Metadata, Source, layout
 from .formats import LIBPNG_LARGEST
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 # Samples per pixel and allowed bit depths by colour type.
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGBA: 4}
@@ -30,6 +31,7 @@ _XMP_HEAD = b"XML:com.adobe.xmp\0\0\0\0\0"
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 # Deflate cannot pack more than this many bytes into one; a header that promises more lies.
 _DEFLATE_LIMIT = 1032
+_LONGEST_TEXT = 1 << 20
 
 
 def open_image(stream: BinaryIO, _format: str) -> Source:
@@ -37,9 +39,16 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     chunks = dict[bytes, bytes]()
     kept = list[tuple[bytes, bytes]]()
     pixels = list[tuple[int, int]]()
-    for name, start, length in _walk(stream):
+    frames = list[Frame]()
+    for name, start, length in walk(stream):
         if name == b"IDAT":
             pixels.append((start, length))
+            if frames and not frames[0].sequenced:
+                frames[0].places.append((start, length))
+        elif name == b"fcTL":
+            frames.append(frame(_body(stream, name, start, length), sequenced=bool(pixels)))
+        elif name == b"fdAT" and frames and frames[-1].sequenced:
+            frames[-1].places.append((start, length))
         elif name == b"CgBI":
             raise ImgtoolError(
                 "Apple's CgBI variant of PNG is not supported; convert it with pngcrush -revert-iphone-optimizations"
@@ -57,24 +66,42 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         raise ImgtoolError("the PNG file is cut off: it is too short for its size in pixels; copy or download it again")
     if max(header.width, header.height) > LIBPNG_LARGEST:
         raise ImgtoolError(f"PNG images are read up to {LIBPNG_LARGEST} pixels on a side; store it as TIFF")
+    metadata = _metadata(chunks, kept)
+    if len(frames) > 1 and b"acTL" in chunks:
+        return _animation(stream, header, frames, chunks[b"acTL"], metadata)
     shape, channel_axis = layout(header.height, header.width, header.channels)
     info = Info("PNG", shape, header.dtype, channel_axis, 1, header.channels in (2, 4))
-    return Source(info, _metadata(chunks, kept), lambda: _decode(header, stream, pixels).reshape(shape))
+    return Source(info, metadata, lambda: _decode(header, stream, pixels).reshape(shape))
 
 
-def _walk(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and length of the bodies of the chunks that are whole, up to IEND."""
-    size = stream.seek(0, SEEK_END)
-    place = len(SIGNATURE)
-    while place + 12 <= size:
-        stream.seek(place)
-        length, name = struct.unpack(">I4s", stream.read(8))
-        if place + 12 + length > size:
-            return
-        yield name, place + 8, length
-        if name == b"IEND":
-            return
-        place += 12 + length
+def _animation(stream: BinaryIO, header: "_Header", frames: list[Frame], control: bytes, metadata: Metadata) -> Source:
+    plays = check_frames(frames, control, header.width, header.height)
+    sizes = [header.sized(entry.width, entry.height) for entry in frames]
+    for sized, entry in zip(sizes, frames, strict=True):
+        if sized.raw_size() > _DEFLATE_LIMIT * sum(length for _, length in entry.places):
+            raise ImgtoolError("the PNG animation is cut off or damaged; copy or download it again")
+
+    def drawn(number: int) -> Array:
+        entry, sized = frames[number], sizes[number]
+        if entry.sequenced:
+            bodies = [_body(stream, b"fdAT", *place) for place in entry.places]
+            if None in bodies:
+                raise ImgtoolError("the PNG animation is damaged (a checksum is wrong); copy or download it again")
+            return _unpacked(sized, b"".join(body[4:] for body in bodies if body))
+        return _decode(sized, stream, entry.places)
+
+    # What is left clear by a frame that is removed, or does not reach everywhere, needs opacity.
+    clear = header.channels in (1, 3) and leaves_gaps(frames, header.width, header.height)
+    dtype = np.dtype("uint8") if clear and header.dtype.kind == "b" else header.dtype
+    shape, channel_axis = layout(header.height, header.width, header.channels + clear, len(frames))
+    canvas = Canvas(frames, drawn, (header.height, header.width, header.channels), dtype, clear=clear)
+    info = Info("PNG", shape, dtype, channel_axis, len(frames), clear or header.channels in (2, 4), animated=True)
+
+    def decode_page(number: int) -> Array:
+        return canvas.frame(number).reshape(shape[1:])
+
+    metadata["frames"] = {"durations": [entry.duration for entry in frames], "plays": plays}
+    return Source(info, metadata, lambda: np.stack([decode_page(n) for n in range(len(frames))]), decode_page)
 
 
 def _body(stream: BinaryIO, name: bytes, start: int, length: int) -> bytes | None:
@@ -123,6 +150,12 @@ class _Header:
         # Only the low bits count (PNG specification, 11.3.2.1); libpng prints a warning about others.
         return (np.frombuffer(body, ">u2") & np.uint16((1 << self.depth) - 1)).astype(">u2").tobytes()
 
+    def sized(self, width: int, height: int) -> "_Header":
+        """The same for a frame of this size."""
+        other = copy(self)
+        other.width, other.height = width, height
+        return other
+
     def row_size(self, width: int) -> int:
         """Bytes of one row with its filter byte."""
         return 1 + (width * _SAMPLES[self.colour] * int(self.depth) + 7) // 8
@@ -141,30 +174,48 @@ class _Header:
 
     def wrap(self, width: int, height: int, pixels: list[bytes]) -> bytes:
         """A plain PNG file around whole IDAT chunks."""
-        parts = [SIGNATURE, _chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, self.depth, self.colour, 0, 0, 0))]
+        parts = [SIGNATURE, chunk(b"IHDR", struct.pack(">IIBBBBB", width, height, self.depth, self.colour, 0, 0, 0))]
         if self.palette:
-            parts.append(_chunk(b"PLTE", self.palette))
+            parts.append(chunk(b"PLTE", self.palette))
         if self.transparent:
-            parts.append(_chunk(b"tRNS", self.transparent))
-        return b"".join([*parts, *pixels, _chunk(b"IEND", b"")])
+            parts.append(chunk(b"tRNS", self.transparent))
+        return b"".join([*parts, *pixels, chunk(b"IEND", b"")])
 
 
 def _decode(header: _Header, stream: BinaryIO, pixels: list[tuple[int, int]]) -> Array:
+    """Pixels from IDAT chunks, which libpng gets as they are."""
+    import imagecodecs
+
+    if header.interlaced:
+        return _unpacked(header, b"".join(_body(stream, b"IDAT", *place) or b"" for place in pixels))
+    try:
+        whole = []
+        for start, length in pixels:
+            stream.seek(start - 8)
+            whole.append(stream.read(length + 12))
+        decoded = imagecodecs.png_decode(header.wrap(header.width, header.height, whole))
+    except imagecodecs.PngError:
+        raise _damaged() from None
+    return decoded > 0 if header.dtype.kind == "b" else np.asarray(decoded)
+
+
+def _unpacked(header: _Header, deflated: bytes) -> Array:
+    """Pixels from the content of IDAT chunks, all in one."""
     import imagecodecs
 
     try:
         if header.interlaced:
-            decoded = _deinterlaced(header, b"".join(_body(stream, b"IDAT", *place) or b"" for place in pixels))
+            decoded = _deinterlaced(header, deflated)
         else:
-            whole = []
-            for start, length in pixels:
-                stream.seek(start - 8)
-                whole.append(stream.read(length + 12))
-            decoded = imagecodecs.png_decode(header.wrap(header.width, header.height, whole))
+            decoded = imagecodecs.png_decode(header.wrap(header.width, header.height, [chunk(b"IDAT", deflated)]))
     except (imagecodecs.PngError, zlib.error):
-        # libpng's own words are lost: the message that imagecodecs passes on is freed memory.
-        raise ImgtoolError("the pixels of the PNG file are damaged or cut off; copy or download it again") from None
+        raise _damaged() from None
     return decoded > 0 if header.dtype.kind == "b" else np.asarray(decoded)
+
+
+def _damaged() -> ImgtoolError:
+    # libpng's own words are lost: the message that imagecodecs passes on is freed memory.
+    return ImgtoolError("the pixels of the PNG file are damaged or cut off; copy or download it again")
 
 
 def _deinterlaced(header: _Header, deflated: bytes) -> Array:
@@ -175,7 +226,7 @@ def _deinterlaced(header: _Header, deflated: bytes) -> Array:
     out = np.empty((header.height, header.width, header.channels), "uint16" if header.depth == 16 else "uint8")
     for x, y, dx, dy, width, height in header.passes():
         size = header.row_size(width) * height
-        part = imagecodecs.png_decode(header.wrap(width, height, [_chunk(b"IDAT", zlib.compress(raw[:size], 1))]))
+        part = imagecodecs.png_decode(header.wrap(width, height, [chunk(b"IDAT", zlib.compress(raw[:size], 1))]))
         out[y::dy, x::dx] = part.reshape(height, width, header.channels)
         raw = raw[size:]
     return out
@@ -194,40 +245,83 @@ def _metadata(chunks: dict[bytes, bytes], kept: list[tuple[bytes, bytes]]) -> Me
     if b"eXIf" in chunks:
         found["exif"] = chunks[b"eXIf"]
         found["orientation"] = orientation_of(chunks[b"eXIf"])
+    if texts := [text for name, body in kept if (text := _description(name, body))]:
+        found["description"] = texts[0]
     if b"xmp" in chunks:
         found["xmp"] = chunks[b"xmp"].removeprefix(_XMP_HEAD)
     return found
 
 
-def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
-    """`image` as PNG: fast compression (level 1, run lengths over Paeth residues), metadata kept."""
-    (data,) = image.pages
-    encoded = _encode_bilevel(data) if data.dtype == bool else _encode(data)
+def _description(name: bytes, body: bytes) -> str:
+    """The text of a chunk, if it is the description of the image."""
+    keyword, _, text = body.partition(b"\0")
+    if keyword != b"Description" or name not in (b"tEXt", b"zTXt", b"iTXt"):
+        return ""
+    packed, encoding = name == b"zTXt", "latin-1"
+    if name == b"iTXt":
+        packed, encoding = text[:1] == b"\1", "utf-8"
+        text = text[2:].split(b"\0", 2)[-1]  # behind language and translated keyword
+    elif packed:
+        text = text[1:]
+    with suppress(zlib.error, UnicodeDecodeError):
+        return (zlib.decompressobj().decompress(text, _LONGEST_TEXT) if packed else text).decode(encoding)
+    return ""
+
+
+def write_image(stream: BinaryIO, image: Image, format_name: str, *, png_level: int | None = None) -> None:
+    """`image` as PNG, metadata kept; an animation if it has frames."""
+    pages = image.pages
+    with page_writer(stream, image, len(pages), format_name, png_level=png_level) as write:
+        for page in pages:
+            write(page)
+
+
+@contextmanager
+def page_writer(
+    stream: BinaryIO, first: Image, pages: int, _format: str, *, png_level: int | None = None
+) -> Iterator[Callable[[Array], None]]:
+    """What writes the one page of a still, or frame after frame of an animation."""
     body = len(SIGNATURE) + 25  # behind IHDR
-    stream.write(encoded[:body])
-    for name, content in _described(image.metadata):
-        stream.write(_chunk(name, content))
-    stream.write(encoded[body:])
+
+    def encoded(data: Array) -> bytes:
+        return _encode_bilevel(data, png_level) if data.dtype == bool else _encode(data, png_level)
+
+    def begin(data: Array) -> None:
+        file = encoded(data)
+        stream.write(file[:body])
+        for name, content in _described(first.metadata):
+            stream.write(chunk(name, content))
+        if writer is not None:
+            writer.begin(data.shape[1], data.shape[0])
+        stream.write(file[body:-12])
+
+    writer = None if pages == 1 else FrameWriter(stream, first.metadata, pages, encoded)
+    yield begin if writer is None else partial(writer.write, begin)
+    stream.write(chunk(b"IEND", b""))
 
 
-def _encode(data: Array) -> bytes:
+def _encode(data: Array, level: int | None) -> bytes:
+    """Fast by default (level 1, run lengths over Paeth residues), by zlib's own strategy where a level is given."""
     import imagecodecs
 
     settings = imagecodecs.PNG
-    return bytes(
-        imagecodecs.png_encode(
-            np.ascontiguousarray(data), level=1, strategy=settings.STRATEGY.RLE, filter=settings.FILTER.PAETH
-        )
-    )
+    strategy = settings.STRATEGY.RLE if level is None else settings.STRATEGY.DEFAULT
+    filtering = settings.FILTER.PAETH if level is None or level < 6 else settings.FILTER.ALL
+    level = 1 if level is None else level
+    return bytes(imagecodecs.png_encode(np.ascontiguousarray(data), level=level, strategy=strategy, filter=filtering))
 
 
-def _encode_bilevel(data: Array) -> bytes:
+def _encode_bilevel(data: Array, level: int | None) -> bytes:
     """One bit per pixel, which imagecodecs does not write."""
     height, width = data.shape
     rows = np.pad(np.packbits(data, axis=1), ((0, 0), (1, 0)))
     header = struct.pack(">IIBBBBB", width, height, 1, _GRAY, 0, 0, 0)
-    chunks = ((b"IHDR", header), (b"IDAT", zlib.compress(rows.tobytes(), 1)), (b"IEND", b""))
-    return SIGNATURE + b"".join(_chunk(name, content) for name, content in chunks)
+    chunks = (
+        (b"IHDR", header),
+        (b"IDAT", zlib.compress(rows.tobytes(), 1 if level is None else level)),
+        (b"IEND", b""),
+    )
+    return SIGNATURE + b"".join(chunk(name, content) for name, content in chunks)
 
 
 def _described(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
@@ -236,6 +330,9 @@ def _described(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
         yield b"iCCP", b"icc\0\0" + zlib.compress(icc)
         kept = [(name, body) for name, body in kept if name != b"sRGB"]  # the two exclude each other
     yield from kept
+    text = metadata.get("description")
+    if text and not any(_description(name, body) for name, body in kept):
+        yield b"iTXt", b"Description\0\0\0\0\0" + text.encode("utf-8", "replace")
     if "resolution" in metadata:
         x, y, unit = metadata["resolution"]
         scale = {"inch": 1 / 0.0254, "cm": 100.0}.get(unit, 1.0)
@@ -247,7 +344,3 @@ def _described(metadata: Metadata) -> Iterator[tuple[bytes, bytes]]:
         yield b"eXIf", exif
     if xmp := metadata.get("xmp"):
         yield b"iTXt", _XMP_HEAD + xmp
-
-
-def _chunk(name: bytes, body: bytes) -> bytes:
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))

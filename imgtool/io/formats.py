@@ -1,11 +1,12 @@
 """The one table of what imgtool reads and writes: formats by extension, by first bytes, and by what they can hold."""
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from math import inf
 from pathlib import PurePath
 
 from ..errors import ImgtoolError
+from ._ome import TYPES as OME_TYPES
 
 _INTEGERS = "uint8 uint16 uint32 uint64 int8 int16 int32 int64"
 _NUMBERS = f"{_INTEGERS} float16 float32 float64 complex64 complex128"
@@ -19,7 +20,8 @@ DTYPES = ("bool", *_NUMBERS.split())
 class Format:
     """A file format: the module that decodes and encodes it, and the dtypes it can hold for each layout of channels.
 
-    `largest` is the most pixels that its encoder allows on a side.
+    `pages` and `animation` say whether it holds stacks and frames, `keeps` which entries of `Image.metadata`, `largest`
+    the most pixels that its encoder allows on a side.
     """
 
     name: str
@@ -27,21 +29,30 @@ class Format:
     extensions: tuple[str, ...]
     holds: Mapping[str, frozenset[str] | set[str]]
     pages: bool = False
+    animation: bool = False
+    keeps: frozenset[str] = frozenset()
     largest: float = inf
 
-    def can_hold(self, dtype: str, layout: str, pages: int) -> bool:
-        """Whether an image can be written without loss of values, channels or pages."""
-        return dtype in self.holds.get(layout, ()) and (pages == 1 or self.pages)
+    def can_hold(self, dtype: str, layout: str, pages: int, *, animated: bool = False) -> bool:
+        """Whether an image can be written without loss of channels or pages, and in its type."""
+        several = self.pages or (animated and self.animation)
+        return dtype in self.holds.get(layout, ()) and (pages == 1 or several)
 
 
 LIBPNG_LARGEST = 1_000_000
 _COLOURS = ("RGB", "gray+alpha", "RGBA")
+_OME = frozenset(OME_TYPES) - {"bool"}
+_PROFILED = frozenset({"icc_profile", "exif", "xmp", "orientation"})
+_DESCRIBED = _PROFILED | {"resolution", "description"}
+_TIFF_KEEPS = _DESCRIBED | {"ome_xml", "imagej", "geo", "compression"}
 FORMATS = (
     Format(
         "PNG",
         "_png",
-        (".png",),
+        (".png", ".apng"),
         {"gray": {"bool"} | _SIXTEEN} | dict.fromkeys(_COLOURS, _SIXTEEN),
+        animation=True,
+        keeps=_DESCRIBED | {"png_chunks", "frames"},
         largest=LIBPNG_LARGEST,
     ),
     Format(
@@ -50,17 +61,42 @@ FORMATS = (
         (".tif", ".tiff"),
         {"gray": {"bool"} | _ANY} | dict.fromkeys((*_COLOURS, "multichannel"), _ANY),
         pages=True,
+        keeps=_TIFF_KEEPS,
     ),
     Format("NPY", "_npy", (".npy",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
-    Format("JPEG", "_pillow", (".jpg", ".jpeg"), {"gray": _EIGHT, "RGB": _EIGHT}, largest=65_500),
-    Format("WebP", "_pillow", (".webp",), {"RGB": _EIGHT, "RGBA": _EIGHT}, largest=16_383),
-    Format("BMP", "_pillow", (".bmp",), {"gray": {"bool", "uint8"}, "RGB": _EIGHT}),
+    Format("JPEG", "_pillow", (".jpg", ".jpeg"), {"gray": _EIGHT, "RGB": _EIGHT}, keeps=_DESCRIBED, largest=65_500),
+    Format(
+        "WebP",
+        "_pillow",
+        (".webp",),
+        {"RGB": _EIGHT, "RGBA": _EIGHT},
+        animation=True,
+        keeps=_PROFILED | {"frames"},
+        largest=16_383,
+    ),
+    Format(
+        "GIF",
+        "_gif",
+        (".gif",),
+        {"gray": _EIGHT, "RGB": _EIGHT, "RGBA": _EIGHT},
+        animation=True,
+        keeps=frozenset({"description", "frames"}),
+        largest=65_535,
+    ),
+    Format("BMP", "_pillow", (".bmp",), {"gray": {"bool", "uint8"}, "RGB": _EIGHT}, keeps=frozenset({"resolution"})),
     Format("PBM", "_netpbm", (".pbm",), {"gray": {"bool"}}),
     Format("PGM", "_netpbm", (".pgm",), {"gray": _SIXTEEN}),
     Format("PPM", "_netpbm", (".ppm",), {"RGB": _SIXTEEN}),
     Format("PNM", "_netpbm", (".pnm",), {"gray": {"bool"} | _SIXTEEN, "RGB": _SIXTEEN}),
     Format("PFM", "_netpbm", (".pfm",), {"gray": {"float32"}, "RGB": {"float32"}}),
-    Format("GIF", "_pillow", (".gif",), {}),
+    Format(
+        "OME-TIFF",
+        "_tiff",
+        (".ome.tif", ".ome.tiff"),
+        dict.fromkeys(("gray", *_COLOURS, "multichannel"), _OME),
+        pages=True,
+        keeps=_TIFF_KEEPS - {"description", "imagej"},
+    ),
 )
 _BY_NAME = {entry.name: entry for entry in FORMATS}
 _BY_EXTENSION = {extension: entry for entry in FORMATS for extension in entry.extensions}
@@ -123,12 +159,23 @@ def recognised(head: bytes) -> Format:
     raise ImgtoolError(f"not an image that imgtool can read ({foreign})")
 
 
+def extension_of(name: str) -> str:
+    """The end of a file's name that tells its format, in lower case: the longest that is known, or the last.
+
+    >>> extension_of("cells.OME.tif"), extension_of("notes.old.txt"), extension_of(".png")
+    ('.ome.tif', '.txt', '')
+    """
+    path = PurePath(name.lower())
+    known = [extension for extension in _BY_EXTENSION if path.name.endswith(extension) and path.name != extension]
+    return max(known, key=len, default="" if path.name in _BY_EXTENSION else path.suffix)
+
+
 def named(path: str) -> Format:
     """The format that the extension of an output path names."""
-    extension = PurePath(path).suffix.lower()
-    if extension in _BY_EXTENSION and _BY_EXTENSION[extension].holds:
+    extension = extension_of(path)
+    if extension in _BY_EXTENSION:
         return _BY_EXTENSION[extension]
-    known = ", ".join(extension for entry in FORMATS if entry.holds for extension in entry.extensions)
+    known = ", ".join(extension for entry in FORMATS for extension in entry.extensions)
     what = f"{extension} files are not written" if extension else "the name has no extension to tell the format by"
     raise ImgtoolError(f"{what}; use one of {known}")
 
@@ -140,7 +187,9 @@ def layout_name(channels: int, has_alpha: bool) -> str:
     )
 
 
-def output_format(path: str, *, dtype: str, channels: int, has_alpha: bool, pages: int) -> Format:
+def output_format(
+    path: str, *, dtype: str, channels: int, has_alpha: bool, pages: int, animated: bool = False
+) -> Format:
     """The format that `path` names, if it can hold such an image.
 
     Raises
@@ -149,15 +198,38 @@ def output_format(path: str, *, dtype: str, channels: int, has_alpha: bool, page
         With formats that can.
     """
     target, layout = named(path), layout_name(channels, has_alpha)
-    if target.can_hold(dtype, layout, pages):
+    if target.can_hold(dtype, layout, pages, animated=animated):
         return target
-    others = [other.extensions[0] for other in FORMATS if other.can_hold(dtype, layout, pages)][:2]
+    others = [entry.extensions[0] for entry in FORMATS if entry.can_hold(dtype, layout, pages, animated=animated)][:2]
     ways = [" or ".join(others)] if others else []
-    if dtype != "uint8" and target.can_hold("uint8", layout, pages):
+    if dtype != "uint8" and target.can_hold("uint8", layout, pages, animated=animated):
         ways.append("--dtype uint8")
-    if pages > 1 and not target.pages:
-        what = f"{pages} pages"
+    if pages > 1 and not (target.pages or (animated and target.animation)):
+        what = f"{pages} {'frames' if animated else 'pages'}"
     else:
         what = f"{channels} channels" if layout == "multichannel" else layout
         what = f"{dtype} {what}"
     raise ImgtoolError(f"{target.name} cannot hold {what}" + (f"; use {', or '.join(ways)}" if ways else ""))
+
+
+# What an entry of `Image.metadata` is called, where it is told that a file cannot hold it.
+_WORDS = {
+    "icc_profile": "the ICC profile",
+    "exif": "EXIF",
+    "xmp": "XMP",
+    "orientation": "the orientation",
+    "resolution": "the resolution",
+    "description": "the description",
+    "texts": "the texts",
+    "gamma": "gamma and primaries",
+    "ome_xml": "OME-XML",
+    "imagej": "ImageJ's notes",
+    "geo": "the georeference",
+    "frames": "the timing of the frames",
+}
+
+
+def in_words(keys: Iterable[str]) -> str:
+    """Entries of metadata as they are listed in a sentence."""
+    words = [_WORDS[key] for key in _WORDS if key in keys]
+    return " and ".join([", ".join(words[:-1])] * (len(words) > 1) + words[-1:])

@@ -331,7 +331,7 @@ def test_no_more_images_are_alive_than_jobs_and_two(call, picture, monkeypatch, 
     names = [f"{n}.png" for n in range(12)]
     for name in names:
         picture(name)
-    alive, most, lock, read = set(), [0], threading.Lock(), io.read
+    alive, most, lock, read = set(), [0], threading.Lock(), io.Pages.__getitem__
 
     def counted(*arguments, **options):
         image = read(*arguments, **options)
@@ -341,7 +341,7 @@ def test_no_more_images_are_alive_than_jobs_and_two(call, picture, monkeypatch, 
         weakref.finalize(image.data, alive.discard, key)
         return image
 
-    monkeypatch.setattr(io, "read", counted)
+    monkeypatch.setattr(io.Pages, "__getitem__", counted)
     assert call(*box(*names, "-O", "out", "-j", jobs, "-q")).exit_code == 0
     assert 1 <= most[0] <= jobs + 2
     assert not alive

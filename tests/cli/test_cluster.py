@@ -41,13 +41,13 @@ os.access = lambda path, mode: 'out' not in str(path) and access(path, mode)
 # Every image is read at the third attempt only.
 SHAKY = """
 from imgtool import io
-read, tries = io.read, {}
+opened, tries = io.open_pages, {}
 def shaky(path, **rest):
     tries[path] = tries.get(path, 0) + 1
     if tries[path] < 3:
         raise OSError(5, 'Input/output error', path)
-    return read(path, **rest)
-io.read = shaky
+    return opened(path, **rest)
+io.open_pages = shaky
 """
 
 

@@ -94,12 +94,7 @@ def test_forbidden_files_and_folders_are_named(tmp_path: Path) -> None:
 def test_a_file_cut_off_anywhere_is_an_error(tmp_path: Path, extension: str) -> None:
     pixels = np.random.default_rng(1).integers(0, 256, (40, 50, 3), dtype=np.uint8)
     whole, cut = tmp_path / f"whole{extension}", tmp_path / f"cut{extension}"
-    if extension == ".gif":
-        from PIL import Image
-
-        Image.fromarray(pixels).save(whole)
-    else:
-        io.write(whole, io.Image(pixels.astype(np.float32) if extension == ".pfm" else pixels, -1))
+    io.write(whole, io.Image(pixels.astype(np.float32) if extension == ".pfm" else pixels, -1))
     content = whole.read_bytes()
     for part in (0.02, 0.2, 0.5, 0.9, 0.97):
         cut.write_bytes(content[: int(len(content) * part)])
@@ -170,8 +165,9 @@ def test_jpeg_images_beyond_pillows_own_limit_are_only_bound_by_ours(
         ("o.jpg", "uint8", 4, True, 1, "JPEG cannot hold uint8 RGBA; use .png or .tif"),
         ("o.pbm", "uint8", 1, False, 1, "PBM cannot hold uint8 gray; use .png or .tif"),
         ("o.tif", "datetime64[s]", 1, False, 1, "TIFF cannot hold datetime64[s] gray; use --dtype uint8"),
-        ("o.gif", "uint8", 3, False, 1, ".gif files are not written; use one of .png, .tif"),
-        ("o.xyz", "uint8", 3, False, 1, ".xyz files are not written; use one of .png, .tif"),
+        ("o.gif", "uint16", 3, False, 1, "GIF cannot hold uint16 RGB; use .png or .tif, or --dtype uint8"),
+        ("o.ome.tif", "int64", 1, False, 1, "OME-TIFF cannot hold int64 gray; use .tif or .npy, or --dtype uint8"),
+        ("o.xyz", "uint8", 3, False, 1, ".xyz files are not written; use one of .png, .apng, .tif"),
         ("o", "uint8", 3, False, 1, "the name has no extension to tell the format by; use one of .png"),
     ],
 )
