@@ -380,22 +380,36 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
 
 cdef extern from *:
     """
-    typedef const float *restrict apart_float;
-    typedef const double *restrict apart_double;
+    /* A missing sample often has no gradient either, and NaN * 0 is not 0. */
+    #define DEFINE_MULTIPLY(SLOPE, RESULT)                                                                            \
+        static inline void multiply_##SLOPE##_##RESULT(const SLOPE *restrict slope, const RESULT *restrict component, \
+                                                       RESULT *restrict out, int count)                               \
+        {                                                                                                             \
+            for (int i = 0; i < count; i++) {                                                                         \
+                RESULT product = slope[i] * component[i];                                                             \
+                out[i] = slope[i] != 0 ? product : 0;                                                                 \
+            }                                                                                                         \
+        }
+    DEFINE_MULTIPLY(float, float)
+    DEFINE_MULTIPLY(float, double)
+    DEFINE_MULTIPLY(double, float)
+    DEFINE_MULTIPLY(double, double)
     """
-    ctypedef const float *apart_float
-    ctypedef const double *apart_double
-
-ctypedef fused apart:
-    apart_float
-    apart_double
+    void multiply_float_float(const float *slope, const float *component, float *out, int count) nogil
+    void multiply_float_double(const float *slope, const double *component, double *out, int count) nogil
+    void multiply_double_float(const double *slope, const float *component, float *out, int count) nogil
+    void multiply_double_double(const double *slope, const double *component, double *out, int count) nogil
 
 
-cdef inline void multiply(apart slope, const result *component, int count, result *out) noexcept nogil:
-    cdef int i
-    for i in range(count):
-        # A missing pixel often has no gradient either, and NaN * 0 is not 0.
-        out[i] = slope[i] * component[i] if slope[i] != 0 else 0
+cdef inline void multiply(const real *slope, const result *component, int count, result *out) noexcept nogil:
+    if real is float and result is float:
+        multiply_float_float(slope, component, out, count)
+    elif real is float:
+        multiply_float_double(slope, component, out, count)
+    elif result is float:
+        multiply_double_float(slope, component, out, count)
+    else:
+        multiply_double_double(slope, component, out, count)
 
 
 cdef void multiply_slopes(
