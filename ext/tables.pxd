@@ -141,10 +141,12 @@ cdef inline void spread_rows(
 cdef inline void fold(const double *windows, int stride, int rows, int bins, double *out) noexcept nogil:
     """Add what falls on each bin, from the windows summed apart for each first bin, to `out`, rows x bins."""
     cdef int i, k, x
+    cdef double *line
     for i in range(rows):
+        line = out + i * bins
         for x in range(bins - 3):
             for k in range(4):
-                out[i * bins + x + k] += windows[i * stride + 4 * x + k]
+                line[x + k] += windows[i * stride + 4 * x + k]
 
 
 cdef inline double minus_p_log_p(double *p, double *log_p, int count, double total) noexcept nogil:

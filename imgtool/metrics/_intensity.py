@@ -103,8 +103,8 @@ class _Tails:
     def __init__(self, image: _ext.Image, bracket: _Bracket, threads: int) -> None:
         dtype = np.dtype(np.float32 if image.single else np.float64)
         length = -(-image.size // threads)
-        # Twice what is expected; a kernel asks for a strip of 32 to spare.
-        room = min(int(2 * bracket.share * image.size) + 1024, length) + 32
+        # Twice what is expected; the kernel asks for a strip of 64 to spare.
+        room = min(int(2 * bracket.share * image.size) + 1024, length) + 64
         below, above = (np.empty((threads, room), dtype) for _ in range(2))
 
         def work(start: int, stop: int) -> tuple[int, ...] | None:
@@ -183,8 +183,7 @@ def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float])
     # A step with a divisor in common with the row length would see some columns only.
     while gcd(step, values.shape[-1]) > 1:
         step += 1
-    places = np.unravel_index(np.arange(0, values.size, step), values.shape)
-    sample = values[places] if mask is None else values[places][mask[places]]
+    sample = _every(values, step) if mask is None else _every(values, step)[_every(mask, step)]
     sample = np.sort(sample[np.isfinite(sample)])
     if sample.size < _SAMPLES // 16:
         return _EVERYTHING
@@ -199,6 +198,12 @@ def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float])
         return _EVERYTHING
     beyond = max(low + 1, sample.size - high) / sample.size
     return _Bracket(float(sample[low]), float(sample[high]), beyond)
+
+
+def _every(values: Array, step: int) -> Array:
+    """Every so many-th value, counted in C order."""
+    every: Array = (values.reshape(-1) if values.flags.c_contiguous else values.flat)[::step]
+    return every
 
 
 def to_bins(values: Array, limits: Range, onto: tuple[float, float], threads: int) -> Array:
