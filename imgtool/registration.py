@@ -10,9 +10,10 @@ import numpy.typing as npt
 from . import _ffd, metrics
 from ._background import static_frame
 from ._check import Array, as_array, thread_count
-from ._climb import Level, Start, Summit, climb, levels_of
+from ._climb import Start, Summit, climb, levels_of
 from ._colour import gray
 from ._frame import LADDER, Frame
+from ._level import Level
 from ._search import Candidate, Search
 from .errors import ImgtoolError
 from .transforms import BSplineTransform, MatrixTransform, warp
@@ -23,6 +24,9 @@ _LEAST_SIDE = 4
 # A result that moves the corners by less than this, in pixels, and is not better than the start, is the start: images
 # that fit from the beginning come back unchanged.
 _SAME_PLACE = 0.1
+# What noise adds to the information, in nats for each parameter, is one half on average where pixels are independent
+# (Wilks 1938); samples interpolated from common pixels double that. Four times as much is no chance.
+_CHANCE = 2.0
 # How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
 # the odds rise: see docs/accuracy.md, "Confidence".
 _EVEN_RATIO, _STEEPNESS = 1.45, 8
@@ -198,7 +202,7 @@ def _find(
     look = Search(planes, frame, threads)
     found = None if search == "none" or initial is not None else look.run(search)
     levels = levels_of(planes, searched=found is not None)
-    judge = Level(levels[0][1], levels[0][0], bins, frame, threads, offsets=None)
+    judge = Level(levels[0][1], levels[0][0], bins, frame, threads, tiles=[None])
     nmi_before, common = judge.evaluate(begin)
     if found is not None:
         start = Start(found.best.matrix, found.best.model, searched=True)
@@ -208,11 +212,22 @@ def _find(
         raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
     top = climb(levels, start, model, bins, frame, look.fine, threads)
     nmi_after, _ = judge.evaluate(top.matrix)
-    if nmi_after < nmi_before and frame.distance(top.matrix, begin) < _SAME_PLACE:
+    if frame.distance(top.matrix, begin) < _SAME_PLACE and (
+        nmi_after < nmi_before or (initial is None and _by_chance(top, begin, planes, frame))
+    ):
         top, nmi_after = top._replace(matrix=begin), nmi_before
     rivals = look.rivals() if found is None else [found.best, *found.rivals]
     confidence = _confidence(look.fine.score(top.matrix), rivals, top.matrix, frame)
     return _Finding(top, nmi_before, nmi_after, confidence, "none" if found is None else found.kind)
+
+
+def _by_chance(top: Summit, begin: Matrix, planes: tuple[Plane, Plane], frame: Frame) -> bool:
+    """Whether images of one size say no more of each other at `top` than they would by chance if `begin` were right.
+
+    The information times the number of pixels is the logarithm of a ratio of likelihoods.
+    """
+    gain = top.level.information(top.matrix) - top.level.information(begin)
+    return planes[0].shape == planes[1].shape and gain < _CHANCE * frame.parameters(top.model, begin).size
 
 
 def _without(plane: Plane, mask: Mask) -> Plane:

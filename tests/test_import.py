@@ -16,6 +16,7 @@ LAYERS = [
     {"stack", "physical"},
     {"registration", "explain"},
     {"_climb", "_ffd"},
+    {"_level"},
     {"_search"},
     {"_background"},
     {"_fields"},
