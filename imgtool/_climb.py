@@ -28,7 +28,7 @@ _LAST_STEP, _NEARLY = 0.01, 0.05
 # where NMI is the more exact of the two unless it is faint, over NMI - 1.
 _EDGES, _EDGES_AT_LAST = 1.0, 0.004
 # What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
-_GAIN, _WORTH_GAIN = 0.003, 1.0
+GAIN, WORTH_GAIN = 0.003, 1.0
 # On how many levels running the next model is tried in vain before it is not tried any more.
 _REFUSALS = 2
 
@@ -50,6 +50,7 @@ class Summit(NamedTuple):
     steps: int
     level: Level
     trials: list[Trial]
+    parameters: int  # of the model
 
 
 class Start(NamedTuple):
@@ -88,14 +89,16 @@ def climb(
             there = ascend(wider, at.matrix)
             steps += there.steps
             gains = there.height - at.height, edges.worth(there.matrix) - edges.worth(at.matrix)
-            trials.append(Trial(wider, *gains, gains[0] >= _GAIN and gains[1] >= _WORTH_GAIN))
+            trials.append(Trial(wider, *gains, gains[0] >= GAIN and gains[1] >= WORTH_GAIN))
             if not trials[-1].taken:
                 refusals += 1
                 break
             rung, at, refusals = wider, there, 0
     last = Level.settling(planes, factor, bins, frame, threads)
     settled = last.settle(rung, at.matrix, view, share, level)
-    return Summit(settled.matrix, rung, steps + settled.steps, last, trials)
+    return Summit(
+        settled.matrix, rung, steps + settled.steps, last, trials, frame.parameters(rung, settled.matrix).size
+    )
 
 
 def levels_of(planes: Planes, searched: bool) -> list[tuple[int, Planes]]:

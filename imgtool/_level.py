@@ -25,9 +25,9 @@ _ITERATIONS = 60
 # In pixels of the level: the first step of an ascent, and the longest; the longest of settling, what it probes the
 # curvature by, and where it ends.
 _FIRST_STEP, _LONGEST_STEP = 1.0, 4.0
-_LONGEST_STEP_SETTLING, _PROBE, _LAST_STEP = 0.5, 0.4, 0.004
+_LONGEST_STEP_SETTLING, _PROBE, _LAST_STEP = 0.5, 0.4, 0.01
 # As many samples as this in both directions together make the noise of sampling small beside that of the images.
-_ENOUGH_SAMPLES = 1 << 19
+_ENOUGH_SAMPLES = 1 << 18
 
 
 def _beside(size: int) -> Tile:

@@ -1,5 +1,6 @@
 """Maximisation of a smooth function of a few parameters."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
@@ -53,14 +54,14 @@ def maximise(
     state = State(start, *function(start))
     inverse_hessian: Matrix | None = None
     for iteration in range(iterations):
-        length = float(np.linalg.norm(state.gradient))
+        length = _length(state.gradient)
         if length == 0:
             return Optimum(state.parameters, state.value, iteration)
         if inverse_hessian is None:
             direction = state.gradient * (first_step / length)
         else:
             direction = inverse_hessian @ state.gradient
-        direction *= min(1.0, longest_step / float(np.linalg.norm(direction)))
+        direction *= min(1.0, longest_step / _length(direction))
         reached = _line_search(function, state, direction, tolerance)
         if reached is None:
             if inverse_hessian is None:
@@ -70,7 +71,7 @@ def maximise(
             continue
         step, turn = reached.parameters - state.parameters, state.gradient - reached.gradient
         state = reached
-        if float(np.linalg.norm(step)) < tolerance:
+        if _length(step) < tolerance:
             return Optimum(state.parameters, state.value, iteration + 1)
         if inverse_hessian is None and (curvature := _curvature(step, turn)):
             inverse_hessian = np.eye(step.size) * (curvature / float(turn @ turn))
@@ -97,7 +98,7 @@ def settle(
 
     def next_step(state: State) -> tuple[Vector, float]:
         step = inverse_hessian @ state.gradient
-        length = float(np.linalg.norm(step))
+        length = _length(step)
         return step * min(1.0, longest_step / max(length, 1e-300)), length
 
     first = best = State(start, *function(start))
@@ -128,7 +129,7 @@ def _line_search(function: Function, state: State, direction: Vector, shortest: 
     Steps below half of `shortest` are not tried.
     """
     rise = float(state.gradient @ direction)
-    least = 0.5 * shortest / float(np.linalg.norm(direction))
+    least = 0.5 * shortest / _length(direction)
     low, high, factor = 0.0, np.inf, 1.0
     best = None
     for _ in range(_TRIALS):
@@ -150,10 +151,14 @@ def _line_search(function: Function, state: State, direction: Vector, shortest: 
     return best
 
 
+def _length(vector: Vector) -> float:
+    return math.sqrt(float(vector @ vector))
+
+
 def _curvature(step: Vector, turn: Vector) -> float:
     """How much the gradient turned back along a step; 0 where it did not."""
     curvature = float(step @ turn)
-    return curvature if curvature > 1e-12 * float(np.linalg.norm(step) * np.linalg.norm(turn)) else 0.0
+    return curvature if curvature > 1e-12 * _length(step) * _length(turn) else 0.0
 
 
 def _updated(inverse_hessian: Matrix, step: Vector, turn: Vector) -> Matrix:
@@ -161,6 +166,11 @@ def _updated(inverse_hessian: Matrix, step: Vector, turn: Vector) -> Matrix:
     curvature = _curvature(step, turn)
     if curvature == 0:
         return inverse_hessian
-    shear = np.eye(step.size) - np.outer(step, turn) / curvature
-    updated: Matrix = shear @ inverse_hessian @ shear.T + np.outer(step, step) / curvature
+    seen = inverse_hessian @ turn
+    crossed = step[:, None] * seen
+    updated: Matrix = (
+        inverse_hessian
+        - (crossed + crossed.T) / curvature
+        + step[:, None] * step * ((1 + float(turn @ seen) / curvature) / curvature)
+    )
     return updated

@@ -15,6 +15,7 @@ LAYERS = [
     {"batch", "report", "io"},
     {"stack", "physical"},
     {"registration", "explain"},
+    {"_finding"},
     {"_climb", "_ffd"},
     {"_level"},
     {"_search"},

@@ -41,6 +41,7 @@ def _spacing(value: float) -> float:
     callback=parsed(_spacing),
     help="Distance of the control points of -m bspline in pixels of the fixed image, 1 or more; 16 if not given.",
 )
+@click.option("--flips", is_flag=True, help="Try mirror images as well: a slide may lie either way up.")
 @click.option("--initial", metavar="FILE", type=FILE, help="Begin at this transform instead of searching.")
 @click.option(
     "--landmarks",
@@ -96,6 +97,7 @@ def register(
     grid_spacing: float | None,
     search: str,
     background: str,
+    flips: bool,
     initial: str | None,
     landmarks: str | None,
     fixed_mask: str | None,
@@ -130,6 +132,10 @@ def register(
     """
     if grid_spacing is not None and model != "bspline":
         raise click.UsageError(f"--grid-spacing is for -m bspline; the model is {model}")
+    if flips and model == "bspline":
+        raise click.UsageError("--flips is for models that are matrices; flip the moving image before -m bspline")
+    if flips and (search == "none" or initial is not None or landmarks is not None):
+        raise click.UsageError("--flips is for a search to try; leave out --search none, --initial and --landmarks")
     if initial is not None and landmarks is not None:
         raise click.UsageError("--initial and --landmarks both say where to begin; give one of them")
     if moving_spacing is not None and pixel_size is None:
@@ -150,6 +156,7 @@ def register(
         "grid_spacing": grid_spacing,
         "search": search,
         "background": background,
+        "flips": flips,
         "bins": bins,
     }
     sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill}
