@@ -6,6 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .common import CommonFile
 from .options import Batch
 from .plan import Item, image_outputs, make_plan
 from .run import Done, change_image, check_holds, execute, size_of
@@ -26,7 +27,11 @@ class Step(Protocol):
 
     @property
     def files(self) -> Sequence[str]:
-        """Files that the operation reads besides the image."""
+        """Files that the result depends on besides the image."""
+
+    @property
+    def common(self) -> Sequence[CommonFile]:
+        """Those of them that are read wherever the work is done."""
 
     @property
     def dtype(self) -> str | None:
@@ -50,7 +55,8 @@ def apply_steps(
     """Take every input through `steps`; the exit status."""
     items = [Item(name, {"output": output}) for name, output in zip(inputs, image_outputs(inputs, batch), strict=True)]
     others = [name for step in steps for name in step.files]
-    plan = make_plan(items, batch, fits=partial(_fits, steps=steps), others=others)
+    common = [file for step in steps for file in step.common]
+    plan = make_plan(items, batch, fits=partial(_fits, steps=steps), others=others, common=common)
     work = partial(steps_on_file, steps=steps, max_pixels=batch.max_pixels, overwrite=batch.overwrite)
     return execute(operation, plan, work, batch, parameters=parameters)
 

@@ -113,6 +113,11 @@ class Warping:
     dtype: None = None
 
     @property
+    def common(self) -> tuple[CommonFile, ...]:
+        """The files of the transform."""
+        return self.sources
+
+    @property
     def transform(self) -> "Transform":
         """The transforms in all files as one."""
         return _transform(self.sources, self.force)
