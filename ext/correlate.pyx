@@ -7,7 +7,6 @@ its way into the ring. Nothing but the ring is ever copied, and every output val
 then columns), whatever the slab, the block or the thread.
 """
 
-from cpython.buffer cimport PyBuffer_Release
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
@@ -15,7 +14,7 @@ from block cimport (BLOCK_ROWS, COLUMNS, VECTOR_BYTES, block, double_vector, flo
                     wide_vector)
 from border cimport border_index
 from in_place cimport Task, correlate_in_place
-from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source,
+from pixels cimport (Source, Store, choose_load, choose_store, close_images, larger, load_segment, open_images,
                      premultiply, real, smaller, unpremultiply, wide)
 
 cdef extern from *:
@@ -300,45 +299,41 @@ cdef correlate_slab(Correlation self, const real *taps, source, out, planes, Py_
         places = &offsets[0]
     if task.depth != (1 if planes is None else offsets.shape[0]):
         raise ValueError("one offset per plane of the kernel is needed")
-    open_source(source, &pixels, &plane)
+    open_images(source, out, &pixels, &result, &plane)
     try:
-        open_goal(out, &result, &plane)
+        if not 0 <= begin <= end <= result.shape[0]:
+            raise ValueError("out has no such rows")
+        task.begin, task.end, task.columns, task.pitch = begin, end, result.shape[1], result.shape[1]
+        plane.load = choose_load(&pixels, taps)
+        store = choose_store(&result, taps)
+        same_type = (real is float and pixels.format[0] == c"f") or (real is double and pixels.format[0] == c"d")
+        in_place = self.alpha_one == 0 and (
+            (real is float and result.format[0] == c"f") or (real is double and result.format[0] == c"d"))
+        outside = <real *>malloc(plane.channels * sizeof(real))
+        if outside == NULL:
+            raise MemoryError()
         try:
-            if not 0 <= begin <= end <= result.shape[0]:
-                raise ValueError("out has no such rows")
-            task.begin, task.end, task.columns, task.pitch = begin, end, result.shape[1], result.shape[1]
-            plane.load = choose_load(&pixels, taps)
-            store = choose_store(&result, taps)
-            same_type = (real is float and pixels.format[0] == c"f") or (real is double and pixels.format[0] == c"d")
-            in_place = self.alpha_one == 0 and (
-                (real is float and result.format[0] == c"f") or (real is double and result.format[0] == c"d"))
-            outside = <real *>malloc(plane.channels * sizeof(real))
-            if outside == NULL:
-                raise MemoryError()
-            try:
-                for channel in range(plane.channels):
-                    if real is wide:
-                        outside[channel] = <int64_t>self.outside
-                    else:
-                        outside[channel] = <double>self.outside
-                if self.alpha_one != 0:
-                    outside[plane.channels - 1] = <real>self.alpha_one
+            for channel in range(plane.channels):
                 if real is wide:
-                    bias = <real><int64_t>self.bias
+                    outside[channel] = <int64_t>self.outside
                 else:
-                    bias = <real><double>self.bias
-                with nogil:
-                    saturated = correlate_panels(&plane, task, places, taps, across, outside, bias,
-                                                 <real>self.alpha_one,
-                                                 sum_of_ones(taps, self.in_kernel, across, task.width),
-                                                 <char *>result.buf, result.itemsize, same_type, in_place, store, _)
-                return saturated
-            finally:
-                free(outside)
+                    outside[channel] = <double>self.outside
+            if self.alpha_one != 0:
+                outside[plane.channels - 1] = <real>self.alpha_one
+            if real is wide:
+                bias = <real><int64_t>self.bias
+            else:
+                bias = <real><double>self.bias
+            with nogil:
+                saturated = correlate_panels(&plane, task, places, taps, across, outside, bias,
+                                             <real>self.alpha_one,
+                                             sum_of_ones(taps, self.in_kernel, across, task.width),
+                                             <char *>result.buf, result.itemsize, same_type, in_place, store, _)
+            return saturated
         finally:
-            PyBuffer_Release(&result)
+            free(outside)
     finally:
-        PyBuffer_Release(&pixels)
+        close_images(&pixels, &result)
 
 
 def border_table(int border, Py_ssize_t length, Py_ssize_t before, Py_ssize_t[:, ::1] table):

@@ -4,14 +4,14 @@ Two real tiles are the real and the imaginary part of one complex tile: the kern
 its spectrum keeps them apart. How a tile lies in memory is told in fourier.pxd.
 """
 
-from cpython.buffer cimport PyBuffer_Release
 from libc.math cimport rint, rintf, sqrt
 from libc.stdlib cimport calloc, free
 
 from fourier cimport (
     REGIONS, VECTOR_BYTES, Region, allocate, double_vector, fill_twiddles, filter_tile, float_vector, forward, real,
     strip_stride, sum_of, transform_rows, vector)
-from pixels cimport Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source, smaller
+from pixels cimport (Source, Store, choose_load, choose_store, close_images, larger, load_segment, open_images,
+                     smaller)
 
 
 cdef class Spectrum:
@@ -291,39 +291,35 @@ cdef class TilePair:
                               top=top, left=left, begin=begin, end=end, same_type=False)
         cdef Py_ssize_t saturated
         cdef unsigned char *poor
-        open_source(source, &pixels, &plane)
+        open_images(source, out, &pixels, &result, &plane)
         try:
-            open_goal(out, &result, &plane)
-            try:
-                tiles = tiles_of(self.plan, result.shape[0], result.shape[1], plane.channels)
-                if not 0 <= begin <= end <= (tiles.count + 1) // 2:
-                    raise ValueError("there are no such tile pairs")
+            tiles = tiles_of(self.plan, result.shape[0], result.shape[1], plane.channels)
+            if not 0 <= begin <= end <= (tiles.count + 1) // 2:
+                raise ValueError("there are no such tile pairs")
+            if self.plan.single:
+                plane.load = choose_load(&pixels, <float *>NULL)
+                store = choose_store(&result, <float *>NULL)
+            else:
+                plane.load = choose_load(&pixels, <double *>NULL)
+                store = choose_store(&result, <double *>NULL)
+            task.same_type = pixels.format[0] == (c"f" if self.plan.single else c"d")
+            poor = <unsigned char *>calloc(end - begin + 1, 1)
+            if poor == NULL:
+                raise MemoryError()
+            with nogil:
                 if self.plan.single:
-                    plane.load = choose_load(&pixels, <float *>NULL)
-                    store = choose_store(&result, <float *>NULL)
+                    saturated = correlate_pairs(&plane, self.plan, &tiles, &task, <char *>result.buf,
+                                                result.itemsize, store, poor, <float *>self.memory,
+                                                <float_vector *>NULL)
                 else:
-                    plane.load = choose_load(&pixels, <double *>NULL)
-                    store = choose_store(&result, <double *>NULL)
-                task.same_type = pixels.format[0] == (c"f" if self.plan.single else c"d")
-                poor = <unsigned char *>calloc(end - begin + 1, 1)
-                if poor == NULL:
-                    raise MemoryError()
-                with nogil:
-                    if self.plan.single:
-                        saturated = correlate_pairs(&plane, self.plan, &tiles, &task, <char *>result.buf,
-                                                    result.itemsize, store, poor, <float *>self.memory,
-                                                    <float_vector *>NULL)
-                    else:
-                        saturated = correlate_pairs(&plane, self.plan, &tiles, &task, <char *>result.buf,
-                                                    result.itemsize, store, poor, <double *>self.memory,
-                                                    <double_vector *>NULL)
-                left_out = [begin + i for i in range(end - begin) if poor[i]]
-                free(poor)
-                return saturated, left_out
-            finally:
-                PyBuffer_Release(&result)
+                    saturated = correlate_pairs(&plane, self.plan, &tiles, &task, <char *>result.buf,
+                                                result.itemsize, store, poor, <double *>self.memory,
+                                                <double_vector *>NULL)
+            left_out = [begin + i for i in range(end - begin) if poor[i]]
+            free(poor)
+            return saturated, left_out
         finally:
-            PyBuffer_Release(&pixels)
+            close_images(&pixels, &result)
 
 
 def pair_count(Spectrum plan, Py_ssize_t height, Py_ssize_t width, Py_ssize_t channels):

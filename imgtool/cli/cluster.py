@@ -2,36 +2,50 @@
 
 import logging
 import os
+import re
 import socket
+import traceback
 import warnings
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Executor, Future
-from contextlib import contextmanager, suppress
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import CancelledError, Executor
+from contextlib import closing, contextmanager, suppress
 from dataclasses import replace
+from functools import partial
+from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from .. import __version__
+from .. import batch as batches
 from ..errors import ImgtoolError
 from .options import Batch
 from .plan import Item, Plan
 from .report import Done
 from .words import one_line
 
-_PATIENCE = 10  # seconds for a scheduler to answer, and for a first worker to come
+if TYPE_CHECKING:
+    from .run import Run
+
+Pair = tuple[Item, Item]
+
+_PATIENCE = 10  # seconds for a scheduler to answer
+_WORKER_PATIENCE = 30  # and for a first worker to come
+# A message costs scheduler, worker and this process some milliseconds: an image that takes no longer shares it.
+_TASK_SECONDS = 0.2
+_MOST_ITEMS = 16
 
 
 @contextmanager
-def connected(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int]]:
-    """An executor on the cluster that --scheduler names, its workers looked at, and the number of their threads."""
+def connected(plan: Plan, batch: Batch) -> Iterator["Run"]:
+    """A function that does the work on the cluster that --scheduler names, whose workers have been looked at."""
     assert batch.scheduler is not None
     if batch.profile_out is not None:
         raise click.UsageError("--profile-out is about work in this process; it has no meaning with --scheduler")
-    for item in plan.ready:
-        if not os.path.isfile(item.input):  # noqa: PTH113  never raises
-            raise ImgtoolError(f"{item.input}: not a file; a cluster cannot read it")
+    for name in (*(item.input for item in plan.ready), *plan.others):
+        if not os.path.isfile(name):  # noqa: PTH113  never raises
+            raise ImgtoolError(f"{name}: not a file; a cluster cannot read it")
     address = _address(batch.scheduler)
     try:
         if not _greets(address):
@@ -49,15 +63,16 @@ def connected(plan: Plan, batch: Batch) -> Iterator[tuple[Executor, int]]:
         ) from None
     with client:
         try:
-            client.wait_for_workers(1, timeout=_PATIENCE)
+            client.wait_for_workers(1, timeout=_WORKER_PATIENCE)
         except (OSError, TimeoutError):
             raise ImgtoolError(f"--scheduler {batch.scheduler}: has no workers; start some with dask worker") from None
         with _marked(plan) as paths:
             for worker, found in client.run(look, paths, on_error="return").items():
                 _refuse_unfit(worker, found)
         slots = sum(client.nthreads().values())
-        with client.get_executor(pure=False, retries=batch.retries or 0) as executor:
-            yield _Remote(executor), slots
+        executor = client.get_executor(pure=False, retries=batch.retries or 0)
+        # What is running when an error ends the block is cancelled, not waited for, as leaving the executor would.
+        yield partial(_run, executor, plan, batch, slots, lambda: client.status != "running")
 
 
 def _silence(library: str) -> None:
@@ -77,7 +92,7 @@ def _address(scheduler: str) -> str:
         if not isinstance(content, dict) or not isinstance(content.get("address"), str):
             raise ImgtoolError(f"{path}: holds no address; dask scheduler --scheduler-file writes such files")
         return str(content["address"])
-    if not scheduler.startswith(("tcp://", "tls://")):
+    if not re.fullmatch(r"(tcp|tls)://[^/\s]+:[0-9]{1,5}", scheduler):
         raise click.BadParameter(
             f"{scheduler!r} is neither tcp://HOST:PORT nor file:SCHEDULER.json", param_hint="'--scheduler'"
         )
@@ -94,11 +109,13 @@ def _greets(address: str) -> bool:
 
 @contextmanager
 def _marked(plan: Plan) -> Iterator[dict[str, int | None]]:
-    """What every worker must see: an input of each folder with its size, and a mark in each folder of outputs."""
-    inputs = {os.path.dirname(path): path for path in (os.path.abspath(item.input) for item in plan.ready)}  # noqa: PTH100, PTH120
+    """What every worker must see: an input of each folder and what all need, with sizes, and marks for outputs."""
+    names = [os.path.abspath(name) for name in (*(item.input for item in plan.ready), *plan.others)]  # noqa: PTH100
+    inputs = {os.path.dirname(path): path for path in names}  # noqa: PTH120
     folders = {Path(os.path.abspath(output)).parent for item in plan.ready for output in item.outputs.values()}  # noqa: PTH100
     marks = [folder / f".imgtool-{os.urandom(8).hex()}.tmp" for folder in folders]
-    seen: dict[str, int | None] = {path: Path(path).stat().st_size for path in inputs.values()}
+    needed = [*inputs.values(), *names[len(plan.ready) :]]
+    seen: dict[str, int | None] = {path: Path(path).stat().st_size for path in needed}
     try:
         for mark in marks:
             mark.touch(exist_ok=False)
@@ -142,26 +159,82 @@ def _refuse_unfit(worker: str, found: dict[str, Any] | Exception) -> None:
         raise ImgtoolError(f"worker {worker}: does not see {shown} as this process does; use a folder that all share")
 
 
-class _Remote(Executor):
-    """Submits items with absolute paths, for the workers' current folders are their own."""
+def _run(
+    executor: Executor,
+    plan: Plan,
+    batch: Batch,
+    slots: int,
+    is_lost: Callable[[], bool],
+    work: Callable[[Item], Done],
+    items: Iterable[Item],
+) -> Generator[tuple[Item, Done | Exception], None, None]:
+    """Do the work on items at the workers; yield each with its result or its error.
 
-    def __init__(self, executor: Executor) -> None:
-        self._executor = executor
+    An ImgtoolError ends it all when the connection to the scheduler `is_lost`: what is submitted then never finishes.
+    """
+    # One by one where it matters what becomes of the one before the next begins, and for dask to try again.
+    alone = batch.fail_fast or batch.retries is not None
+    seconds = count = 0.0
 
-    def submit(self, work: Callable[[Item], Done], item: Item, /) -> "Future[Done]":  # type: ignore[override]
-        there = {what: Path(os.path.abspath(path)) for what, path in item.outputs.items()}  # noqa: PTH100
-        absolute = replace(item, input=os.path.abspath(item.input), outputs=there)  # noqa: PTH100
-        return self._executor.submit(at_worker, work, absolute, item)
+    def groups() -> Iterator[list[Pair]]:
+        waiting, left = iter(items), len(plan.ready)
+        while True:
+            size = min(int(_TASK_SECONDS * count / seconds), _MOST_ITEMS, left // (2 * slots)) if seconds else 1
+            group = [(_absolute(item), item) for item in islice(waiting, 1 if alone else max(1, size))]
+            if not group:
+                return
+            left -= len(group)
+            yield group
+
+    window = batch.jobs or (slots if batch.fail_fast else 2 * slots)
+    with closing(batches.run(partial(at_worker, work, alone), groups(), executor, window=window)) as results:
+        for group, found in results:
+            if isinstance(found, CancelledError) and is_lost():
+                raise ImgtoolError(
+                    f"--scheduler {batch.scheduler}: the scheduler has gone; start it again, and do what is left by "
+                    "--exists skip"
+                )
+            each = found if isinstance(found, list) else [found] * len(group)
+            for (_, item), result in zip(group, each, strict=True):
+                if isinstance(result, Done):
+                    seconds, count = seconds + sum(result.seconds.values()), count + 1
+                yield item, result
 
 
-def at_worker(work: Callable[[Item], Done], item: Item, given: Item) -> Done:
-    """Do the work on an item, and speak of its files by the names that were given."""
-    try:
-        done = work(item)
-    except ImgtoolError as error:
-        raise ImgtoolError(_renamed(str(error), item, given)) from None
-    done.line = None if done.line is None else _renamed(done.line, item, given)
-    return done
+def _absolute(item: Item) -> Item:
+    """The item for workers, whose current folders are their own."""
+    outputs = {what: Path(os.path.abspath(path)) for what, path in item.outputs.items()}  # noqa: PTH100
+    return replace(item, input=os.path.abspath(item.input), outputs=outputs)  # noqa: PTH100
+
+
+def at_worker(work: Callable[[Item], Done], alone: bool, pairs: Sequence[Pair]) -> list[Done | Exception]:
+    """Do the work on items, each beside what it was given as, and speak of their files by the names that were given.
+
+    The error of one that is `alone` is raised, so that the scheduler sees it; others are results among results.
+    """
+    results: list[Done | Exception] = []
+    for item, given in pairs:
+        try:
+            done = work(item)
+            done.line = None if done.line is None else _renamed(done.line, item, given)
+            results.append(done)
+        except Exception as error:
+            results.append(_portable(error, item, given))
+        if alone and isinstance(results[-1], Exception):
+            raise results[-1]
+    return results
+
+
+def _portable(error: Exception, item: Item, given: Item) -> Exception:
+    """The same error with the names that were given, as it can travel."""
+    if isinstance(error, ImgtoolError):
+        return ImgtoolError(_renamed(str(error), item, given))
+    if type(error).__module__ != "builtins":  # which may not be made again of what they are pickled to
+        error = RuntimeError(f"{type(error).__name__}: {error}").with_traceback(error.__traceback__)
+    if isinstance(error, OSError) and isinstance(error.filename, str):
+        error.filename = _renamed(error.filename, item, given)
+    error.add_note("".join(traceback.format_tb(error.__traceback__)).rstrip())  # tracebacks themselves stay here
+    return error
 
 
 def _renamed(text: str, item: Item, given: Item) -> str:

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ImgtoolError
+from .. import batch as batches
 from .inputs import gather
 from .options import input_options, inputs_argument
+from .plan import Item
+from .report import sentence
 from .words import HELP, one_line
 
 if TYPE_CHECKING:
@@ -29,25 +31,26 @@ def info(images: tuple[str, ...], recursive: bool, files_from: str | None, null:
     No pixels are decoded. An image that cannot be read is one line on standard error; the others are told all the same,
     and the exit status is 1.
     """
-    from .. import io
-
-    if not images and files_from is None:
-        raise click.MissingParameter(ctx=click.get_current_context(), param_hint="'IMAGE...'", param_type="argument")
     found = gather(images, files_from=files_from, null=null, recursive=recursive)
-    failed = [(name, str(error)) for name, error in found.failed]
-    for name in found.names:
-        try:
-            header, metadata = io.describe(name)
-        except ImgtoolError as error:
-            failed.append((name, str(error)))
-            continue
-        record = {"input": name, **_told(header), "metadata": io.summary(metadata)}
-        click.echo(json.dumps(record, allow_nan=False) if as_json else _line(record))
-    for name, problem in failed:
+    failed: list[tuple[str, Exception]] = [*found.failed]
+    for name, result in batches.run(_described, found.names, None, window=1):
+        if isinstance(result, Exception):
+            failed.append((name, result))
+        else:
+            click.echo(json.dumps(result, allow_nan=False) if as_json else _line(result))
+    for name, error in failed:
+        problem = sentence(Item(name, {}), error)
         if as_json:
             click.echo(json.dumps({"input": name, "error": problem}))
-        click.echo(f"Error: {one_line(problem)}", file=sys.stderr)
+        click.echo(f"Error: {problem}", file=sys.stderr)
     return 1 if failed else 0
+
+
+def _described(name: str) -> dict[str, Any]:
+    from .. import io
+
+    header, metadata = io.describe(name)
+    return {"input": name, **_told(header), "metadata": io.summary(metadata)}
 
 
 def _told(header: "Info") -> dict[str, Any]:

@@ -28,6 +28,10 @@ def gather(
 
     `leave_out` are folders that are not looked into: those that results are written to.
     """
+    if not names and files_from is None:
+        context = click.get_current_context()
+        variadic = next(p for p in context.command.params if isinstance(p, click.Argument) and p.nargs == -1)
+        raise click.MissingParameter(ctx=context, param=variadic)
     if null and files_from is None:
         raise click.UsageError("-0 tells how the names of --files-from are separated; without it, it has no effect")
     given = [*names, *(listed(files_from, null=null) if files_from is not None else ())]
@@ -48,6 +52,18 @@ def gather(
                 found.append(path)
                 places[path] = start / PurePath(path).relative_to(name)
     return Inputs(tuple(found), places, failed)
+
+
+def gather_all(
+    names: Sequence[str], *, files_from: str | None, null: bool, recursive: bool, leave_out: Iterable[Path]
+) -> tuple[str, ...]:
+    """The inputs for work that needs all of them: there are some, and what cannot be looked into is an error."""
+    found = gather(names, files_from=files_from, null=null, recursive=recursive, leave_out=leave_out)
+    if found.failed:
+        raise found.failed[0][1]
+    if not found.names:
+        raise ImgtoolError(f"{(*names, files_from)[0]}: no image in it")
+    return found.names
 
 
 def place(name: str) -> PurePath:

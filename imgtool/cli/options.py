@@ -342,7 +342,9 @@ _WORK = (
     click.option(
         "--scheduler",
         metavar="ADDRESS",
-        help="Work on a dask.distributed cluster that shares the files: tcp://HOST:8786, or file:SCHEDULER.json.",
+        callback=lambda _ctx, _param, value: None if value == "local" else value,
+        help="Work on a dask.distributed cluster that shares the files: tcp://HOST:8786, or file:SCHEDULER.json; or "
+        "local, as without it.",
     ),
     click.option(
         "--retries",
@@ -414,8 +416,6 @@ def work_options(command: Function) -> Function:
             shared[name] += 0 if context.parent is None else context.parent.params[name]
         variadic = next(p for p in context.command.params if isinstance(p, click.Argument) and p.nargs == -1)
         names = values[str(variadic.name)]
-        if not names and shared["files_from"] is None:
-            raise click.MissingParameter(ctx=context, param=variadic)
         folders = [] if shared.get("output_dir") is None else [shared["output_dir"]]
         chosen = {name: shared[name] for name in ("files_from", "null", "recursive")}
         found = gather(names, **chosen, leave_out=folders)

@@ -156,9 +156,11 @@ def make_plan(
     """
     from .. import io
 
-    _refuse_collisions(items)
-    if not batch.in_place:
-        _refuse_inputs_as_outputs(items, others)
+    profile = [] if batch.profile_out is None else [Item("--profile-out", {"profile": batch.profile_out})]
+    _refuse_collisions([*items, *profile])
+    _refuse_inputs_as_outputs(
+        [*([] if batch.in_place else items), *profile], [*(item.input for item in items), *others]
+    )
     plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], others=others)
     items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
@@ -236,8 +238,8 @@ def _refuse_collisions(items: Iterable[Item]) -> None:
             seen[key] = item.input
 
 
-def _refuse_inputs_as_outputs(items: Sequence[Item], others: Sequence[str]) -> None:
-    inputs = {identity for name in [*(item.input for item in items), *others] if (identity := _identity(name))}
+def _refuse_inputs_as_outputs(items: Sequence[Item], names: Sequence[str]) -> None:
+    inputs = {identity for name in names if (identity := _identity(name))}
     for item in items:
         for output in item.outputs.values():
             if _identity(output) in inputs:

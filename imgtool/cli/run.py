@@ -1,7 +1,7 @@
 """A plan carried out: items through their work, and told of as they finish."""
 
 import math
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import replace
 from functools import partial
@@ -17,10 +17,12 @@ from .report import INTERRUPTED, Report
 from .report import Done as Done
 
 if TYPE_CHECKING:
-    from concurrent.futures import Executor
-
     from .._check import Array
     from ..io import Image, Info
+
+Results = Generator[tuple[Item, Done | Exception], None, None]
+# Does work on items, and yields each with its result or its error.
+Run = Callable[[Callable[[Item], Done], Iterable[Item]], Results]
 
 
 def change_image(
@@ -152,20 +154,13 @@ def execute(
     report = Report(operation, plan, batch, parameters)
     if batch.dry_run:
         return report.planned(share_processors(batch.jobs, batch.threads, len(plan.ready))[0])
-    with _crew(plan, batch) as (executor, window, threads), _profiled(batch), report.bar():
-        _carry_out(partial(work, threads=threads), plan, batch, report, executor, window, in_order=in_order)
+    with _crew(plan, batch) as (run, threads), _profiled(batch), report.bar():
+        _carry_out(partial(work, threads=threads), plan, batch, report, run, in_order=in_order)
     return report.finish()
 
 
 def _carry_out(
-    work: Callable[[Item], Done],
-    plan: Plan,
-    batch: Batch,
-    report: Report,
-    executor: "Executor | None",
-    window: int,
-    *,
-    in_order: bool,
+    work: Callable[[Item], Done], plan: Plan, batch: Batch, report: Report, run: Run, *, in_order: bool
 ) -> None:
     def wanted() -> Iterator[Item]:
         for item in plan.ready:
@@ -175,7 +170,7 @@ def _carry_out(
 
     INTERRUPTED.clear()
     try:
-        with closing(batches.run(work, wanted(), executor, window=window)) as results:
+        with closing(run(work, wanted())) as results:
             for item, result in _ordered(results, plan.ready) if in_order else results:
                 report.tell(item, result)
     except BaseException:
@@ -198,25 +193,25 @@ def _ordered(
 
 
 @contextmanager
-def _crew(plan: Plan, batch: Batch) -> Iterator[tuple["Executor | None", int, int]]:
-    """Who does the work: an executor (None: this thread), how many items to give it at once, the threads for each."""
+def _crew(plan: Plan, batch: Batch) -> Iterator[tuple[Run, int]]:
+    """Who does the work, and with how many threads for each item."""
     if batch.scheduler is not None:
         from .cluster import connected
 
-        with connected(plan, batch) as (executor, slots):
-            yield executor, batch.jobs or (slots if batch.fail_fast else 2 * slots), batch.threads or 1
+        with connected(plan, batch) as run:
+            yield run, batch.threads or 1
         return
     if batch.retries is not None:
         raise click.UsageError("--retries is for work on a cluster; without --scheduler it has no effect")
     jobs, threads = share_processors(batch.jobs, batch.threads, len(plan.ready))
     if jobs == 1 or batch.profile_out is not None:
-        yield None, 1, threads
+        yield partial(batches.run, executor=None, window=1), threads
         return
     from concurrent.futures import ThreadPoolExecutor
 
     with ThreadPoolExecutor(jobs) as executor:
         # A second item for each job waits in line, so that no job has to.
-        yield executor, jobs if batch.fail_fast else 2 * jobs, threads
+        yield partial(batches.run, executor=executor, window=jobs if batch.fail_fast else 2 * jobs), threads
 
 
 @contextmanager

@@ -13,12 +13,15 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ImgtoolError
+from .inputs import gather_all
 from .options import (
     FILE,
     Reading,
     Writing,
     extension,
     image_options,
+    input_options,
+    inputs_argument,
     max_pixels_option,
     parsed,
     sampling_options,
@@ -49,7 +52,8 @@ def _reference(text: str) -> str | int:
 
 
 @click.command(context_settings=HELP)
-@click.argument("inputs", metavar="INPUT...", nargs=-1, required=True, type=FILE)
+@inputs_argument("names", "INPUT")
+@input_options
 @path_option(
     "-O",
     "--output-dir",
@@ -92,7 +96,10 @@ def _reference(text: str) -> str | int:
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page on standard output.")
 @quiet_option
 def stack(
-    inputs: tuple[str, ...],
+    names: tuple[str, ...],
+    recursive: bool,
+    files_from: str | None,
+    null: bool,
     folder: Path,
     ext: str | None,
     reference: str | int,
@@ -131,6 +138,7 @@ def stack(
     Pages that cannot be registered move as their neighbours do, and are named on standard error.
     """
     began = perf_counter()
+    inputs = gather_all(names, files_from=files_from, null=null, recursive=recursive, leave_out=[folder])
     with Series(inputs, Look(channel, nodata), Reading(max_pixels, auto_orient)) as series:
         outputs = plan_images(series, folder, ext)
         packing: dict[str, Any] = {"png_level": png_level, "compression": compression}

@@ -10,6 +10,7 @@ import threading
 import weakref
 from pathlib import Path
 
+import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -377,6 +378,24 @@ def test_profile_out_is_a_file_that_pstats_reads(call, picture, tmp_path):
     result = call(*line, "--exists", "skip")
     assert result.exit_code == 1
     assert "p.prof" in result.stderr
+
+
+@pytest.mark.parametrize(
+    ("name", "sentence"),
+    [
+        ("a.png", "a.png is an input as well"),
+        ("mask.png", "mask.png is an input as well"),
+        ("out/b.png", "b.png and --profile-out would both be written to out/b.png"),
+    ],
+)
+def test_a_profile_never_takes_the_place_of_an_image(call, picture, tmp_path, name, sentence):
+    before = [picture(each) for each in ("a.png", "b.png", "mask.png")]
+    line = box("a.png", "b.png", "--mask", "mask.png", "-O", "out", "--exists", "overwrite", "--profile-out", name)
+    result = call(*line)
+    assert result.exit_code == 2
+    assert sentence in result.stderr
+    for each, values in zip(("a.png", "b.png", "mask.png"), before, strict=True):
+        np.testing.assert_array_equal(io.read(tmp_path / each).data, values)
 
 
 # Odd names

@@ -209,3 +209,33 @@ def test_memory_does_not_grow_with_the_pages(tmp_path):
         done = subprocess.run([sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True)
         peaks.append(int(done.stdout.partition("VmHWM:")[2].split()[0]))
     assert peaks[1] - peaks[0] < 8 * 1024  # kB: a fraction of the 30 pages of 1 MB that came in addition
+
+
+def test_a_series_may_be_a_list_or_a_folder(call, sections, files, tmp_path):
+    assert call("stack", *sections, "-O", "one", "-m", "translation", "-q").exit_code == 0
+    (tmp_path / "list").write_text("\0".join(sections))
+    assert call("stack", "--files-from", "list", "-0", "-O", "two", "-m", "translation", "-q").exit_code == 0
+    (tmp_path / "in").mkdir()
+    for name in sections:
+        (tmp_path / name).rename(tmp_path / "in" / name)
+    assert call("stack", "-r", "in", "-O", "in/three", "-m", "translation", "-q").exit_code == 0
+    first = (tmp_path / "one" / "transforms.json").read_bytes()
+    assert (tmp_path / "two" / "transforms.json").read_bytes() == first
+    assert (tmp_path / "in" / "three" / "transforms.json").read_bytes() == first
+    assert "in/three/in/s0.png" in files()
+
+
+@pytest.mark.parametrize(
+    ("words", "status", "sentence"),
+    [
+        ([], 2, "Missing argument 'INPUT...'"),
+        (["empty"], 1, "empty: a directory, not a file; --recursive takes the images in it"),
+        (["-r", "empty"], 1, "empty: no image in it"),
+        (["--files-from", "empty/list"], 2, "--files-from empty/list: no such file"),
+    ],
+)
+def test_a_series_of_nothing_is_told(call, tmp_path, words, status, sentence):
+    (tmp_path / "empty").mkdir()
+    result = call("stack", *words, "-O", "out")
+    assert (result.exit_code, result.stderr.count("\n")) == (status, 1)
+    assert sentence in result.stderr
