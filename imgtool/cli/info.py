@@ -83,10 +83,10 @@ def _line(record: dict[str, Any]) -> str:
 
 def _words(key: str, value: Any) -> str:
     """An entry of the metadata by its name, and what is short and worth knowing of it."""
-    if key == "ome_xml" and value:
+    if key in ("ome_xml", "nifti") and value:
         axes = " ".join(f"{axis}={size}" for axis, size in value["axes"].items())
         sizes = [f"{axis} {size:g} {unit}" for axis, (size, unit) in value.get("pixel_size", {}).items()]
-        return f"OME-XML ({'; '.join([axes, *sizes])})"
+        return f"{'OME-XML' if key == 'ome_xml' else key} ({'; '.join([axes, *sizes])})"
     if key == "frames":
         plays = f"{value['plays']} times" if value["plays"] else "for ever"
         return f"{sum(value['durations']) / 1000:g} s, {plays}"

@@ -58,4 +58,16 @@ def _geo(found: dict[str, Any]) -> dict[str, Any]:
     return {"tags": sorted(found["tags"])}
 
 
-_READERS: dict[str, Callable[[Any], Any]] = {"exif": _exif, "imagej": _imagej, "geo": _geo, "ome_xml": _ome.summary}
+def _nifti(header: bytes) -> dict[str, Any]:
+    from ._volume import spacing
+
+    return spacing(header)
+
+
+_READERS: dict[str, Callable[[Any], Any]] = {
+    "exif": _exif,
+    "imagej": _imagej,
+    "geo": _geo,
+    "ome_xml": _ome.summary,
+    "nifti": _nifti,
+}

@@ -243,7 +243,7 @@ def test_every_real_file_comes_back_with_its_pixels_and_what_it_said(script, sha
     records = [json.loads(text) for text in done.stdout.splitlines()]
     assert sorted(record["input"] for record in records) == sorted(names)
     failed = [record["error"] for record in records if record["error"]]
-    refused = ("CgBI", "CIELAB", "pages of the TIFF file differ", "BMP cannot hold", "JPEG cannot hold", "NIfTI")
+    refused = ("CgBI", "CIELAB", "pages of the TIFF file differ", "BMP cannot hold", "JPEG cannot hold")
     assert [error for error in failed if not any(reason in error for reason in refused)] == []
     compared = 0
     for record in records:
@@ -257,6 +257,9 @@ def test_every_real_file_comes_back_with_its_pixels_and_what_it_said(script, sha
             assert_array_equal(after.data, before.data, strict=True)
             compared += 1
         metadata = [dict(image.metadata) for image in (before, after)]
+        for entry in metadata:
+            if "nifti" in entry:  # of scaled values it tells another type
+                entry["nifti"] = io.summary(entry)["nifti"]
         sizes = [entry.pop("resolution", (0, 0, "none"))[:2] for entry in metadata]
         assert sizes[0] == pytest.approx(sizes[1], rel=1e-4)  # JPEG counts in whole dots
         assert metadata[0] == metadata[1], record["input"]
