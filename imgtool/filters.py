@@ -291,6 +291,13 @@ def _dispatch(
     return _filter(source, kernels[0], target, options, has_alpha)
 
 
+def _is_point(kernel: Array, options: Options) -> bool:
+    """Whether each result is one pixel, that of its place: then colours under no opacity stay, too."""
+    middle = kernel[tuple((n - 1) // 2 for n in kernel.shape)]
+    odd = all(n % 2 for n in kernel.shape)
+    return options.anchor is None and odd and bool(middle) and np.count_nonzero(kernel) == 1
+
+
 def sets_alpha_aside(
     source: Array, kernels: Sequence[Array], target: np.dtype[Any], options: Options, is_opaque: Callable[[], bool]
 ) -> bool:
@@ -299,7 +306,7 @@ def sets_alpha_aside(
     Weighted by an opaque alpha they come out the same to the last bit, and faster, unless the way without alpha is one
     that alpha cannot go, or a bias is added: before the sum there, behind it here.
     """
-    if len(kernels) > 1 or sums_to_zero(kernels[0]):
+    if len(kernels) > 1 or sums_to_zero(kernels[0]) or _is_point(kernels[0], options):
         return True
     if options.bias == 0 and source.dtype != np.float16 and target.kind in "iuf" and target != np.float16:
         found, _ = planned(kernels[0], source[..., :-1], target, options, False)

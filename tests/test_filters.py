@@ -353,3 +353,18 @@ def test_faults_are_refused_in_one_sentence(image, kernel, options, words):
 def test_faults_of_several_kernels_alpha_and_light_too(image, kernels, options, words):
     with pytest.raises(ImgtoolError, match=words):
         apply_kernel(image, kernels, **options)
+
+
+def test_a_kernel_of_one_tap_keeps_colours_under_no_opacity():
+    image = np.random.default_rng(0).integers(0, 256, (5, 6, 4)).astype(np.uint8)
+    image[::2, :, 3] = 0
+    point = np.array([[0, 0, 0], [0, 1, 0], [0, 0, 0]])
+    result, _ = apply_kernel(image, [point], channel_axis=-1, has_alpha=True)
+    np.testing.assert_array_equal(result, image)
+
+
+@pytest.mark.parametrize("order", ["<", ">"])
+def test_a_byte_order_that_is_spelt_out_makes_no_difference(order):
+    image = np.arange(20, dtype=np.uint16).reshape(4, 5)
+    other = image.astype(image.dtype.newbyteorder(order))
+    np.testing.assert_array_equal(convolve(other, np.ones((3, 3))), convolve(image, np.ones((3, 3))), strict=True)

@@ -16,6 +16,8 @@ from imgtool import io, kernels, transforms
 from imgtool.cli.inputs import listed
 from imgtool.cli.template import parse_template
 from imgtool.errors import ImgtoolError
+from imgtool.io._exif import block_of, tags_of, with_orientation
+from imgtool.io._ome import fitted, made, summary
 
 # Pieces that mean something to a parser, so that more is reached than the first complaint.
 WORDS = [
@@ -137,11 +139,13 @@ def sample(extension):
     """The bytes of a small image."""
     with TemporaryDirectory() as folder:
         path = Path(folder) / f"a.{extension}"
-        colour = extension in ("jpg", "webp", "bmp", "ppm")
-        shape = (7, 9, 3) if colour else (7, 9)
+        colour = extension in ("jpg", "webp", "bmp", "ppm", "gif", "apng", "ome.tif")
+        frames = (3,) * (extension in ("gif", "apng"))
+        shape = (*frames, 7, 9, 3) if colour else (7, 9)
         data = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         data = data.astype(np.float32) if extension == "pfm" else data
-        io.write(path, io.Image(data, -1 if colour else None))
+        metadata = {"exif": with_orientation(6), "frames": {"durations": [10.0], "plays": 0}}
+        io.write(path, io.Image(data, -1 if colour else None, metadata))
         return path.read_bytes()
 
 
@@ -150,7 +154,9 @@ def sample(extension):
     st.integers(0, 400),
     st.binary(max_size=8),
 )
-@pytest.mark.parametrize("extension", ["png", "tif", "npy", "jpg", "webp", "bmp", "ppm", "pgm", "pfm"])
+@pytest.mark.parametrize(
+    "extension", ["png", "apng", "tif", "ome.tif", "npy", "jpg", "webp", "gif", "bmp", "ppm", "pgm", "pfm"]
+)
 def test_a_damaged_image_is_an_image_or_none(extension, flips, cut, more):
     content = bytearray(sample(extension))
     for place, value in flips:
@@ -161,11 +167,27 @@ def test_a_damaged_image_is_an_image_or_none(extension, flips, cut, more):
         path = Path(folder) / "a"
         path.write_bytes(bytes(content) + more)
         try:
-            info = io.probe(path)
-            image = io.read(path, max_pixels=10**6)
+            info = io.probe(path, auto_orient=True)
+            image = io.read(path, max_pixels=10**6, auto_orient=True)
         except ImgtoolError as error:
             one_sentence(error)
             assert str(path) in str(error)
             return
     assert image.data.shape == info.shape
     assert image.data.dtype == info.dtype
+
+
+@given(st.binary(max_size=200), st.sampled_from([b"II*\0\x08\0\0\0", b"MM\0*\0\0\0\x08"]))
+def test_any_bytes_are_tags_or_none_and_go_into_a_block_again(content, head):
+    found = tags_of(head + content)
+    assert tags_of(block_of(found)) == found
+
+
+@given(st.lists(st.tuples(st.integers(0, 500), st.sampled_from(list("<>\"'=/ 09xYZ&;")))), st.booleans())
+def test_any_text_is_ome_xml_or_none(changes, removed):
+    text = list(made(pages=2, height=3, width=4, channels=1, dtype="uint8"))
+    for place, letter in changes:
+        text[place % len(text)] = "" if removed else letter
+    odd = "".join(text)
+    again = fitted(odd, pages=2, height=5, width=6, channels=1, dtype="uint16")
+    assert again is None or summary(again)["axes"] == {"Z": 2, "Y": 5, "X": 6}

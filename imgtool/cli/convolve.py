@@ -271,6 +271,8 @@ class Convolution:
         """What the header of the result will say; an ImgtoolError if there can be none."""
         import numpy as np
 
+        if self.volume and info.volumes > 1:
+            raise ImgtoolError(f"{item.input}: holds {info.volumes} volumes; --axes zyx filters one, so split the file")
         size, kernel = _spatial(info, self.volume), self.arrays[0].shape
         if self.mask_file is not None and self.mask is not None and self.mask.shape != size:
             raise ImgtoolError(

@@ -17,7 +17,8 @@ def formats(as_json: bool) -> int:
     """List the formats, and what each of them can hold.
 
     The format of an input is told by its first bytes, that of an output by its extension. An output that cannot hold
-    the type, the channels or the pages of its image is refused before the work.
+    the type, the channels or the pages of its image is refused before the work; of metadata that it cannot hold it is
+    said so. GIF holds 256 colours for each frame: the best of more.
     """
     from ..io.formats import FORMATS
 
@@ -35,9 +36,11 @@ def _record(entry: "Format") -> dict[str, object]:
         "format": entry.name,
         "extensions": list(entry.extensions),
         "read": True,
-        "write": bool(holds),
+        "write": True,
         "pages": entry.pages,
+        "animation": entry.animation,
         "holds": holds,
+        "keeps": sorted(entry.keeps),
     }
 
 
@@ -48,10 +51,12 @@ def _ordered(names: "frozenset[str] | set[str]") -> list[str]:
 
 
 def _lines(entry: "Format") -> list[str]:
-    """A line for the format, and one for each set of layouts that hold the same types."""
-    pages = ", several pages" if entry.pages else ""
-    lines = [f"{entry.name} ({' '.join(entry.extensions)}){pages}{'' if entry.holds else ', read only'}"]
+    """A line for the format, one for each set of layouts that hold the same types, and one for what is kept."""
+    pages = ", several pages" if entry.pages else ", animations" if entry.animation else ""
+    lines = [f"{entry.name} ({' '.join(entry.extensions)}){pages}"]
     groups: dict[tuple[str, ...], list[str]] = {}
     for layout, names in entry.holds.items():
         groups.setdefault(tuple(_ordered(names)), []).append(layout)
-    return lines + [f"    {', '.join(layouts)}: {' '.join(names)}" for names, layouts in groups.items()]
+    lines += [f"    {', '.join(layouts)}: {' '.join(names)}" for names, layouts in groups.items()]
+    kept = ", ".join(sorted(key.replace("_", " ") for key in entry.keeps))
+    return lines + [f"    metadata: {kept}"] * bool(kept)

@@ -50,7 +50,7 @@ def _described(name: str) -> dict[str, Any]:
     from .. import io
 
     header, metadata = io.describe(name)
-    return {"input": name, **_told(header), "metadata": {key: _plain(metadata[key]) for key in metadata}}
+    return {"input": name, **_told(header), "metadata": io.summary(metadata)}
 
 
 def _told(header: "Info") -> dict[str, Any]:
@@ -63,26 +63,31 @@ def _told(header: "Info") -> dict[str, Any]:
         "channels": channels,
         "alpha": header.has_alpha,
         "pages": header.pages,
+        "animated": header.animated,
         "dtype": str(header.dtype),
         "shape": list(header.shape),
     }
-
-
-def _plain(value: Any) -> Any:
-    """Metadata as JSON holds it: of binary blocks their size in bytes."""
-    if isinstance(value, bytes):
-        return {"bytes": len(value)}
-    if isinstance(value, list | tuple):
-        return [_plain(entry) for entry in value]
-    return value if isinstance(value, bool | int | float | str) else str(value)
 
 
 def _line(record: dict[str, Any]) -> str:
     """The same in words, as one line."""
     channels = {(1, False): "gray", (2, True): "gray and alpha", (3, False): "RGB", (4, True): "RGBA"}
     what = channels.get((record["channels"], record["alpha"]), f"{record['channels']} channels")
-    pages = f", {record['pages']} pages" if record["pages"] > 1 else ""
-    kept = ", ".join(sorted(key.replace("_", " ") for key in record["metadata"] if key != "alpha"))
+    unit = "frames" if record["animated"] else "pages"
+    pages = f", {record['pages']} {unit}" if record["pages"] > 1 else ""
+    kept = ", ".join(sorted(_words(key, record["metadata"][key]) for key in record["metadata"] if key != "alpha"))
     size = f"{record['width']} x {record['height']}"
     text = f"{record['input']}: {record['format']}, {size}, {what}, {record['dtype']}{pages}"
     return one_line(text + (f"; {kept}" if kept else ""))
+
+
+def _words(key: str, value: Any) -> str:
+    """An entry of the metadata by its name, and what is short and worth knowing of it."""
+    if key in ("ome_xml", "nifti") and value:
+        axes = " ".join(f"{axis}={size}" for axis, size in value["axes"].items())
+        sizes = [f"{axis} {size:g} {unit}" for axis, (size, unit) in value.get("pixel_size", {}).items()]
+        return f"{'OME-XML' if key == 'ome_xml' else key} ({'; '.join([axes, *sizes])})"
+    if key == "frames":
+        plays = f"{value['plays']} times" if value["plays"] else "for ever"
+        return f"{sum(value['durations']) / 1000:g} s, {plays}"
+    return f"{value} compression" if key == "compression" else key.replace("_", " ")

@@ -105,7 +105,7 @@ def _images_below(folder: str, excluded: set[str], failed: list[tuple[str, Imgto
 
     Hidden files and folders are left out, and links to folders are not followed: they may lead back.
     """
-    from ..io.formats import EXTENSIONS
+    from ..io.formats import EXTENSIONS, extension_of
 
     folders = []
     try:
@@ -119,7 +119,7 @@ def _images_below(folder: str, excluded: set[str], failed: list[tuple[str, Imgto
             continue
         if entry.is_dir(follow_symlinks=False):
             folders.append(entry.path)
-        elif PurePath(entry.name).suffix.lower() in EXTENSIONS and _is_image(entry):
+        elif extension_of(entry.name) in EXTENSIONS and _is_image(entry):
             yield entry.path
     for path in folders:
         if os.path.realpath(path) not in excluded:

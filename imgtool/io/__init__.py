@@ -13,6 +13,7 @@ from ._image import MAPPED, Image, Info, Metadata, Source, plain
 from ._orient import upright
 from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
+from ._summary import summary
 from ._writing import check_output, page_writer, stripped, unkept, write
 from .formats import SNIFFED, recognised
 
@@ -34,6 +35,7 @@ __all__ = [
     "read_matches",
     "read_points",
     "stripped",
+    "summary",
     "sweep",
     "unkept",
     "write",

@@ -30,8 +30,8 @@ class Image:
         ``resolution`` (x, y, "inch" | "cm" | "none"), ``orientation`` (EXIF 1 to 8; pixels are never rotated),
         ``description`` (text), ``png_chunks`` ((name, bytes) pairs), ``ome_xml`` and ``imagej`` (text), ``geo``
         (georeferencing by TIFF tags, with the size of the image that they are for), ``frames`` (of an animation:
-        ``durations`` in milliseconds and ``plays``, 0 for ever), ``compression`` (of the TIFF file), and ``mode``
-        ("CMYK" for ink, "RGB" for colour before further channels).
+        ``durations`` in milliseconds and ``plays``, 0 for ever), ``compression`` (of the TIFF file), ``nifti`` (the
+        header of that format), and ``mode`` ("CMYK" for ink, "RGB" for colour before further channels).
         ``alpha`` says whether the last channel is opacity; without it two and four channels end in alpha.
 
     Examples
@@ -72,7 +72,8 @@ class Image:
 class Info:
     """What a file's header promises: `shape` and `dtype` are those of the array that `read` returns.
 
-    The pages of what is `animated` are frames, each to be seen for a time.
+    The pages of what is `animated` are frames, each to be seen for a time; those of several `volumes` are one volume
+    after another.
     """
 
     format: str
@@ -82,6 +83,7 @@ class Info:
     pages: int = 1
     has_alpha: bool = False
     animated: bool = False
+    volumes: int = 1
 
     @property
     def pixels(self) -> int:

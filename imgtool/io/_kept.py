@@ -20,6 +20,10 @@ def lost(target: Format, image: Image, pages: int) -> set[str]:
         from ._tiff import unfit
 
         found |= unfit(image, pages)
+    elif target.module == "_volume" and "nifti" in image.metadata:
+        from ._volume import fits
+
+        found |= set() if fits(image, pages) else {"nifti"}
     elif target.name == "JPEG":
         from ._pillow import too_long
 

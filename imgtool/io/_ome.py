@@ -42,6 +42,8 @@ def fitted(text: str, *, pages: int, height: int, width: int, channels: int, dty
     if sum(_planes(element) for element in elements) != pages:
         return None
     changes = {"Type": TYPES[dtype], "SizeX": str(width), "SizeY": str(height)}
+    if any(name not in element.attrib for element in elements for name in changes):
+        return None
     # The bits that are in use are those of the type that was.
     dropped = set() if all(e.get("Type") == TYPES[dtype] for e in elements) else {"SignificantBits"}
     return _OWN_UUID.sub(r"\1", _UUID.sub("", _PIXELS.sub(lambda match: _changed(match[0], changes, dropped), text)))
@@ -73,7 +75,8 @@ def _root(text: str) -> "ElementTree.Element | None":
     if len(text) > LARGEST or "<!DOCTYPE" in text:
         return None
     try:
-        return ElementTree.fromstring(text.encode())
+        # Whatever encoding it claims: that of a TIFF description is UTF-8.
+        return ElementTree.fromstring(text.encode(), ElementTree.XMLParser(encoding="utf-8"))
     except (ElementTree.ParseError, UnicodeError):
         return None
 

@@ -8,7 +8,7 @@ from . import _exif
 from ._image import Array, Metadata, Source
 
 # What describes the rows and columns of the file, and would be wrong for others.
-_OF_THE_GRID = ("orientation", "ome_xml", "imagej", "geo")
+_OF_THE_GRID = ("orientation", "ome_xml", "imagej", "geo", "nifti")
 
 
 def upright(source: Source) -> Source:

@@ -78,7 +78,7 @@ class FrameWriter:
         parts = [
             bytes(content[place - 8 : place + length + length % 2])
             for name, place, length in _chunks(still)
-            if name in (b"ALPH", b"VP8 ", b"VP8L")
+            if name != b"VP8X"
         ]
         size = _three(box.right - box.left - 1) + _three(box.bottom - box.top - 1)
         span = _three(min(next(self._spans), _LONGEST))

@@ -1,6 +1,8 @@
 """The one table of what imgtool reads and writes: formats by extension, by first bytes, and by what they can hold."""
 
+import zlib
 from collections.abc import Iterable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from math import inf
 from pathlib import PurePath
@@ -45,6 +47,7 @@ _OME = frozenset(OME_TYPES) - {"bool"}
 _PROFILED = frozenset({"icc_profile", "exif", "xmp", "orientation"})
 _DESCRIBED = _PROFILED | {"resolution", "description"}
 _TIFF_KEEPS = _DESCRIBED | {"ome_xml", "imagej", "geo", "compression"}
+_VOLUMES: dict[str, frozenset[str] | set[str]] = {"gray": _ANY - {"float16"}, "RGB": _EIGHT, "RGBA": _EIGHT}
 FORMATS = (
     Format(
         "PNG",
@@ -97,6 +100,8 @@ FORMATS = (
         pages=True,
         keeps=_TIFF_KEEPS - {"description", "imagej"},
     ),
+    Format("NIfTI", "_volume", (".nii",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
+    Format("NIfTI.gz", "_volume", (".nii.gz",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
 )
 _BY_NAME = {entry.name: entry for entry in FORMATS}
 _BY_EXTENSION = {extension: entry for entry in FORMATS for extension in entry.extensions}
@@ -131,10 +136,8 @@ _FOREIGN = (
     (0, b"PK\x03\x04", "a zip archive; unpack it first"),
     (0, b"P7", "a PAM image"),
     (128, b"DICM", "a DICOM file"),
-    (344, b"n+1\0", "a NIfTI volume, which imgtool does not read yet"),
-    (344, b"ni1\0", "a NIfTI volume, which imgtool does not read yet"),
-    (4, b"n+2\0", "a NIfTI volume, which imgtool does not read yet"),
-    (0, b"\x1f\x8b", "a gzip file; unpack it first, and note that NIfTI volumes are not read yet"),
+    (344, b"ni1\0", "a NIfTI header whose data are in another file; join the two as .nii"),
+    (0, b"\x1f\x8b", "a gzip file; unpack it first"),
 )
 SNIFFED = 512
 
@@ -149,6 +152,11 @@ def recognised(head: bytes) -> Format:
     """
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return _BY_NAME["WebP"]
+    plain = head
+    with suppress(zlib.error):
+        plain = zlib.decompressobj(31).decompress(head, SNIFFED) if head[:2] == b"\x1f\x8b" else head
+    if plain[344:348] == b"n+1\0" or plain[4:8] == b"n+2\0":
+        return _BY_NAME["NIfTI"]
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return _BY_NAME[name]
@@ -225,6 +233,7 @@ _WORDS = {
     "ome_xml": "OME-XML",
     "imagej": "ImageJ's notes",
     "geo": "the georeference",
+    "nifti": "the NIfTI header",
     "frames": "the timing of the frames",
 }
 

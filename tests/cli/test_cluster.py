@@ -13,6 +13,7 @@ import time
 import pytest
 
 from imgtool.cli.common import CommonFile
+from imgtool.cli.options import Reading
 from imgtool.cli.planes import Look
 from imgtool.cli.registered import ReferenceFiles
 from imgtool.io.transforms import write_transform
@@ -180,7 +181,7 @@ def test_every_operation_gives_there_what_it_gives_here(cluster, finish, picture
 def test_what_all_images_need_travels_as_a_path(picture, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     picture("fixed.png", shape=(300, 300))
-    files = ReferenceFiles(CommonFile.found("fixed.png"), None, None, None, None, Look(), None, 10**6)
+    files = ReferenceFiles(CommonFile.found("fixed.png"), None, None, None, None, Look(), None, Reading())
     assert files.read().fixed.shape == (300, 300)
     arrived = pickle.dumps(files)
     assert len(arrived) < 2000

@@ -81,7 +81,8 @@ def test_formats_prints_the_table_by_which_outputs_are_refused(call):
     assert [line.partition(" ")[0] for line in lines if not line.startswith(" ")] == [entry.name for entry in FORMATS]
     for record, entry in zip(records(call("formats", "--json")), FORMATS, strict=True):
         assert record["extensions"] == list(entry.extensions)
-        assert record["write"] is bool(entry.holds)
+        assert (record["pages"], record["animation"]) == (entry.pages, entry.animation)
+        assert set(record["keeps"]) == entry.keeps
         assert {layout: set(names) for layout, names in record["holds"].items()} == {
             layout: set(names) for layout, names in entry.holds.items()
         }

@@ -39,7 +39,7 @@ def sentence(call: object, *arguments: object, **options: object) -> str:
         ("text.png", b"hello, this is text\n", "not an image that imgtool can read (a text file)"),
         ("noise.tif", b"\x01\x02\x03\xfe" * 9, "not an image that imgtool can read (no known image format)"),
         ("photo.heic", b"\0\0\0\x18ftypheic" + bytes(40), "(an AVIF, HEIF or video file)"),
-        ("volume.nii", bytes(344) + b"n+1\0", "a NIfTI volume, which imgtool does not read yet"),
+        ("volume.nii", bytes(344) + b"n+1\0", "the NIfTI file is cut off"),
         ("a.npy", b"\x93NUMPY\x01\0\x10\0{'descr': '|O', ", "the image is damaged or cut off"),
         ("two.pgm", b"P5 1 1 255\n\x01\nP5 1 1 255\n\x01", "the file holds several images"),
         ("over.pgm", b"P5 1 1 7\n\x09", "samples lie outside the range of 0 to 7"),

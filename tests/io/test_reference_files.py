@@ -17,7 +17,6 @@ from imgtool.errors import ImgtoolError
 # What imgtool refuses, by a part of the name and of its reason.
 REFUSED = {
     "pngsuite_stb/iphone_": "Apple's CgBI variant",  # Pillow decodes them to black
-    "nifti/": "NIfTI",
     "pillow/hopper.Lab.tif": "CIELAB are not supported",
     "pillow/multipage.tiff": "pages of the TIFF file differ",
     "pillow/compression.tif": "pages of the TIFF file differ",
@@ -71,6 +70,8 @@ def test_every_real_file_decodes_to_the_reference_or_is_refused_for_the_right_re
     wrong = []
     for entry in json.loads((folder / "REFERENCE.json").read_text()):
         name, expected = f"{entry['group']}/{entry['file']}", entry["ref"]
+        if entry["group"] == "nifti":
+            continue  # see test_volume.py
         reason = next((why for part, why in REFUSED.items() if part in name), None)
         try:
             image = io.read(folder / name)
