@@ -340,7 +340,7 @@ cdef void add_samples(
         count = <int>min(BLOCK, stop - start)
         f = look(&w.fixed.samples, start, count, STEP, scratch)
         m = look(&w.moving.samples, start, count, STEP, scratch + BLOCK)
-        for first in range(0, count, 32):  # STEP
+        for first in range(0, count, 64):  # STEP
             bring(&ahead, start + first)
             if w.method == EXACT:
                 add_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, sums, w.bins)
@@ -360,7 +360,7 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
     cdef const real *m
     cdef const real *table
     if w.method == COUNTS:
-        for first in range(0, count, 32):  # STEP
+        for first in range(0, count, 64):  # STEP
             cells = &w.cells[start + first]
             for i in range(STEP):
                 out[first + i] = w.single_table[cells[i]]
@@ -371,7 +371,7 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
         table = &w.double_table[0]
     f = look(&w.fixed.samples, start, count, STEP, scratch)
     m = look(&w.moving.samples, start, count, STEP, scratch + BLOCK)
-    for first in range(0, count, 32):  # STEP
+    for first in range(0, count, 64):  # STEP
         if w.method == EXACT:
             slope_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, table, w.bins, out + first)
         else:
@@ -443,7 +443,7 @@ cdef void multiply_slopes(
     most = STEP if plain else BLOCK
     while start < stop:
         count = <int>min(most, stop - start)
-        for i in range(0, count, 32):  # STEP
+        for i in range(0, count, 64):  # STEP
             bring(&ahead, start + i)
         slopes_of(w, start, count, scratch, slope)
         if field == NULL:

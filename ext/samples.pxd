@@ -99,7 +99,7 @@ cdef inline void fetch(const Samples *samples, Py_ssize_t start, Py_ssize_t coun
 # Everything that vectorises is done for a whole step of samples, before the scattered reads and writes. A step is short,
 # so that the processor, which looks some hundreds of instructions ahead, brings memory for one while it computes another.
 cdef enum:
-    STEP = 32
+    STEP = 64
     BLOCK = 256  # samples that are fetched at a time where they do not lie in memory as they are wanted
 
 
@@ -125,7 +125,7 @@ cdef inline const real *look(
     return padded(<const real *>block, count, unit, block)
 
 
-# The processor foresees lines of memory within a page of 4096 bytes only. So every step asks for what the eighth step
+# The processor foresees lines of memory within a page of 4096 bytes only. So every step asks for what the fourth step
 # after it reads and writes.
 cdef enum:
     MOST_STREAMS = 10
@@ -139,7 +139,7 @@ cdef struct Ahead:
 cdef inline void expect(Ahead *ahead, const void *place, Py_ssize_t itemsize) noexcept nogil:
     """Have values of an array brought ahead, whose first is that of sample 0."""
     if ahead.count < MOST_STREAMS:
-        ahead.place[ahead.count], ahead.itemsize[ahead.count] = <const char *>place + 8 * STEP * itemsize, itemsize
+        ahead.place[ahead.count], ahead.itemsize[ahead.count] = <const char *>place + 4 * STEP * itemsize, itemsize
         ahead.count += 1
 
 
@@ -149,14 +149,11 @@ cdef inline void expect_samples(Ahead *ahead, const Samples *samples) noexcept n
 
 
 cdef inline void bring(const Ahead *ahead, Py_ssize_t sample) noexcept nogil:
-    """Bring what is wanted eight steps after that of `sample`."""
-    cdef int i
+    """Bring what is wanted four steps after that of `sample`."""
+    cdef int i, line
     cdef const char *place
     for i in range(ahead.count):
         place = ahead.place[i] + sample * ahead.itemsize[i]
-        # A step is two lines of four bytes per sample, or four of eight.
-        fetch_line(place)
-        fetch_line(place + 64)
-        if ahead.itemsize[i] == 8:
-            fetch_line(place + 128)
-            fetch_line(place + 192)
+        # A step is 64 samples, a line 64 bytes.
+        for line in range(<int>ahead.itemsize[i]):
+            fetch_line(place + 64 * line)

@@ -1,10 +1,8 @@
-/* Which of a strip of values do not lie strictly between two others: a bit for each, NaN counted among them. */
+/* Which of 64 values do not lie strictly between two others: a bit for each, NaN counted among them. */
 #ifndef IMGTOOL_TAILS_H
 #define IMGTOOL_TAILS_H
 
 #include <stdint.h>
-
-#define STRIP 64
 
 #if defined(__AVX512F__)
 #include <immintrin.h>
@@ -12,22 +10,22 @@
     static inline uint64_t beyond_##REAL(const REAL *values, REAL low, REAL high)                                     \
     {                                                                                                                 \
         uint64_t inside = 0;                                                                                          \
-        for (int i = 0; i < STRIP; i += LANES) {                                                                      \
+        for (int i = 0; i < 64; i += LANES) {                                                                      \
             VECTOR x = _mm512_loadu_p##LETTER(values + i);                                                            \
             uint64_t above = _mm512_cmp_p##LETTER##_mask(x, _mm512_set1_p##LETTER(low), _CMP_GT_OQ);                  \
             inside |= (above & _mm512_cmp_p##LETTER##_mask(x, _mm512_set1_p##LETTER(high), _CMP_LT_OQ)) << i;         \
         }                                                                                                             \
         return ~inside;                                                                                               \
     }
-#else /* few strips have any, and whether one has is found in vectors */
+#else /* few have any, and whether one has is found in vectors */
 #define DEFINE_BEYOND(REAL, LETTER, VECTOR, LANES)                                                                    \
     static inline uint64_t beyond_##REAL(const REAL *values, REAL low, REAL high)                                     \
     {                                                                                                                 \
         uint64_t inside = 0;                                                                                          \
         int count = 0;                                                                                                \
-        for (int i = 0; i < STRIP; i++) count += (low < values[i]) & (values[i] < high);                              \
-        if (count == STRIP) return 0;                                                                                 \
-        for (int i = 0; i < STRIP; i++) inside |= (uint64_t)((low < values[i]) & (values[i] < high)) << i;            \
+        for (int i = 0; i < 64; i++) count += (low < values[i]) & (values[i] < high);                              \
+        if (count == 64) return 0;                                                                                 \
+        for (int i = 0; i < 64; i++) inside |= (uint64_t)((low < values[i]) & (values[i] < high)) << i;            \
         return ~inside;                                                                                               \
     }
 #endif

@@ -6,7 +6,6 @@ from bspline cimport real
 from samples cimport BLOCK, STEP, Ahead, Samples, bring, expect_samples, look
 
 cdef extern from "tails.h" nogil:
-    int STRIP
     uint64_t beyond_float(const float *values, float low, float high)
     uint64_t beyond_double(const double *values, double low, double high)
     int lowest_bit(uint64_t bits)
@@ -21,7 +20,7 @@ cdef inline bint collect_tails(
 ) noexcept nogil:
     """Count the samples [start, stop), and put those beyond either value into arrays; whether there was room for all.
 
-    Each array has room for a strip more than it may hold in the end.
+    Each array has room for a step more than it may hold in the end.
     """
     cdef real scratch[BLOCK]
     cdef const real *block
@@ -34,16 +33,15 @@ cdef inline bint collect_tails(
     expect_samples(&ahead, samples)
     while start < stop:
         count = <int>min(BLOCK, stop - start)
-        block = look(samples, start, count, STRIP, scratch)
-        for first in range(0, count, 64):  # STRIP
+        block = look(samples, start, count, STEP, scratch)
+        for first in range(0, count, 64):  # STEP
             bring(&ahead, start + first)
-            bring(&ahead, start + first + STEP)
             if real is float:
                 beyond = beyond_float(block + first, low, high)
             else:
                 beyond = beyond_double(block + first, low, high)
-            found.finite += STRIP
-            if beyond and (found.below + STRIP > below.shape[0] or found.above + STRIP > above.shape[0]):
+            found.finite += STEP
+            if beyond and (found.below + STEP > below.shape[0] or found.above + STEP > above.shape[0]):
                 return False
             while beyond:
                 i = first + lowest_bit(beyond)

@@ -14,7 +14,7 @@ from ..errors import ImgtoolError
 BINS = range(4, 257)
 # Intensities beyond these percentiles share the outermost bins, so that a few hot pixels do not spoil all others' bins.
 PERCENTILES = (0.1, 99.9)
-_SAMPLES = 1 << 12
+_SAMPLES = 1 << 11
 _SLAB_SAMPLES = 1 << 16
 
 Mask = npt.NDArray[np.bool_]
@@ -121,16 +121,15 @@ class _Tails:
 
     def value(self, rank: int) -> float | None:
         """The finite value with so many smaller ones or equals before it, if it is known."""
-        for values, ties, end, place in (
-            (self._below, self._low_ties, self._low, rank),
-            (self._above, self._high_ties, self._high, rank - self.finite + len(self._above)),
-        ):
-            if 0 <= place < len(values):
-                return float(np.partition(values, place)[place])
-            gap = place - len(values) if values is self._below else -1 - place
-            if 0 <= gap < ties:
-                return end
-        return None
+        above = self.finite - len(self._above)
+        for tail, first in ((self._below, 0), (self._above, above)):
+            if 0 <= rank - first < len(tail):
+                # In place: what is sorted out for one rank need not be for the next.
+                tail.partition(rank - first)
+                return float(tail[rank - first])
+        if len(self._below) <= rank < len(self._below) + self._low_ties:
+            return self._low
+        return self._high if above - self._high_ties <= rank < above else None
 
     def percentile(self, percentile: float) -> float | None:
         """The percentile, linear between neighbours, if both are known."""
@@ -185,7 +184,7 @@ def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float])
         step += 1
     sample = _every(values, step) if mask is None else _every(values, step)[_every(mask, step)]
     sample = np.sort(sample[np.isfinite(sample)])
-    if sample.size < _SAMPLES // 16:
+    if sample.size < _SAMPLES // 8:
         return _EVERYTHING
     ranks = []
     for percentile, direction in zip(percentiles, (1, -1), strict=True):
