@@ -102,12 +102,13 @@ cdef inline void interpolate(
 cdef class Alignment:
     """Two planes of bin coordinates in [low, high], NaN where a pixel is missing, 2 x 2 pixels or larger.
 
-    Sample (row, column) lies at (column, row) + `offsets`[:, row, column] in the fixed plane, an array that repeats
-    like tiles at most 64 columns wide; `matrix` takes it, as (x, y, 1), to the moving plane. One evaluation is `add`
-    for every lane, `tabulate`, then `differentiate` for every slab of rows.
+    Sample (row, column) lies at p = (column, row) + `offsets`[:, row, column], an array that repeats like tiles at most
+    64 columns wide: at `fineness` p in the fixed plane, and where `matrix` takes it, as (x, y, 1), in the moving plane.
+    One evaluation is `add` for every lane, `tabulate`, then `differentiate` for every slab of rows.
     """
 
     cdef readonly int bins, per_bin, columns, height, width
+    cdef int fineness
     cdef float low, high
     cdef const float[:, ::1] moving
     cdef const float[:, :, ::1] offsets
@@ -123,7 +124,7 @@ cdef class Alignment:
     cdef readonly double[::1] figures
 
     def __init__(self, const float[:, ::1] fixed, const float[:, ::1] moving, const float[:, :, ::1] offsets, int bins,
-                 float low, float high, int per_bin, int lanes):
+                 float low, float high, int per_bin, int lanes, int fineness):
         cdef Py_ssize_t i
         cdef bint beside
         cdef int columns = sub_bin_count(low, high, per_bin)
@@ -132,7 +133,8 @@ cdef class Alignment:
         if offsets.shape[0] != 2 or not 0 < offsets.shape[2] <= CHUNK:
             raise ValueError("offsets are (2, rows, columns), at most 64 columns")
         self.bins, self.per_bin, self.columns, self.low, self.high = bins, per_bin, columns, low, high
-        self.height, self.width = <int>fixed.shape[0], <int>fixed.shape[1]
+        self.fineness = fineness
+        self.height, self.width = <int>(fixed.shape[0] - 1) // fineness + 1, <int>(fixed.shape[1] - 1) // fineness + 1
         self.moving, self.offsets = moving, offsets
         import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
         self.fixed_sub_bins = np.empty((self.height, self.width), np.uint16)
@@ -151,7 +153,7 @@ cdef class Alignment:
             beside = False
             for i in range(offsets.shape[1] * offsets.shape[2] * 2):
                 beside |= (&offsets[0, 0, 0])[i] != 0
-            self.place_fixed(&fixed[0, 0], beside)
+            self.place_fixed(fixed, beside)
 
     cdef Chunk chunk_at(self, int row, int column) noexcept nogil:
         cdef Chunk chunk
@@ -161,10 +163,10 @@ cdef class Alignment:
         chunk.x_offsets, chunk.y_offsets = &self.offsets[0, line, 0], &self.offsets[1, line, 0]
         return chunk
 
-    cdef void place_fixed(self, const float *fixed, bint beside) noexcept nogil:
+    cdef void place_fixed(self, const float[:, ::1] fixed, bint beside) noexcept nogil:
         """The sub-bins of the fixed plane, sampled in the same way as moving if samples lie beside the pixels."""
-        cdef double[9] identity = [1, 0, 0, 0, 1, 0, 0, 0, 1]
-        cdef Plane plane = Plane(fixed, self.height, self.width)
+        cdef double[9] matrix = [self.fineness, 0, 0, 0, self.fineness, 0, 0, 0, 1]
+        cdef Plane plane = Plane(&fixed[0, 0], <int>fixed.shape[0], <int>fixed.shape[1])
         cdef Chunk chunk
         cdef int row, column, k
         cdef float u[CHUNK]
@@ -178,12 +180,12 @@ cdef class Alignment:
             column = 0
             while column < self.width:
                 chunk = self.chunk_at(row, column)
-                locate(&chunk, identity, &plane, corner, u, v, along_x, along_y)
+                locate(&chunk, matrix, &plane, corner, u, v, along_x, along_y)
                 interpolate(&plane, corner, u, v, chunk.count, value, along_x, along_y)
                 if not beside:
                     # A pixel is there also where its neighbour is missing.
                     for k in range(chunk.count):
-                        value[k] = fixed[<Py_ssize_t>row * self.width + column + k]
+                        value[k] = fixed[row * self.fineness, (column + k) * self.fineness]
                 to_sub_bins(value, chunk.count, self.low, self.high, self.per_bin, sub_bin)
                 for k in range(chunk.count):
                     sub_bin[k] = sub_bin[k] if value[k] == value[k] else NOWHERE

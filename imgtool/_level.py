@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Sequence
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
@@ -10,6 +11,7 @@ import numpy.typing as npt
 from . import metrics
 from ._frame import Frame
 from ._optimise import Function, maximise, settle
+from ._pyramid import doubled
 from ._search import View
 
 Matrix = npt.NDArray[np.float64]
@@ -63,8 +65,8 @@ class Ascent(NamedTuple):
 class Level:
     """Both images at one size, and the ascent on it. Matrices are those of full size.
 
-    Samples lie beside the pixels of fixed, by `tiles` of offsets or, without any, on them; if `both_ways`, moving is
-    sampled in the same manner, too, and what is said of NMI is true of the mean.
+    Samples lie beside the pixels of fixed, by `tiles` of offsets or, without any, on them. If `settling`, they are
+    interpolated better, moving is sampled in the same manner, too, and what is said of NMI is true of the mean.
     """
 
     def __init__(
@@ -75,14 +77,15 @@ class Level:
         frame: Frame,
         threads: int,
         tiles: Sequence[Tile | None] = _TILES[:1],
-        both_ways: bool = False,
+        settling: bool = False,
     ) -> None:
         low, high = metrics.bin_limits(bins)
         fixed, moving = (plane * np.float32(high - low) + np.float32(low) for plane in planes)
-        self._there, self._back = (
-            [metrics.Alignment(*pair, bins=bins, threads=threads, offsets=tile) for tile in some]
-            for pair, some in (((fixed, moving), tiles), ((moving, fixed), tiles if both_ways else ()))
-        )
+        if settling:
+            fixed, moving = doubled(fixed), doubled(moving)
+        alignment = partial(metrics.Alignment, bins=bins, threads=threads, fineness=1 + settling)
+        self._there = [alignment(fixed, moving, offsets=tile) for tile in tiles]
+        self._back = [alignment(moving, fixed, offsets=tile) for tile in tiles if settling]
         self._share = 1 / (len(self._there) + len(self._back))
         self._frame, self._factor = frame, factor
         # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
@@ -100,7 +103,7 @@ class Level:
         the images are: what the noise of sampling adds would otherwise differ by a tenth of a pixel between them.
         """
         count = min(len(_TILES), max(1, _ENOUGH_SAMPLES // (planes[0].size + planes[1].size)))
-        return cls(planes, factor, bins, frame, threads, _TILES[: 1 << (count.bit_length() - 1)], both_ways=True)
+        return cls(planes, factor, bins, frame, threads, _TILES[: 1 << (count.bit_length() - 1)], settling=True)
 
     def evaluate(self, matrix: Matrix) -> tuple[float, int]:
         """NMI at `matrix`, and how many pixels of fixed overlap; (0, 0) if none does."""
@@ -172,12 +175,23 @@ class Level:
 
     def settle(self, model: str, matrix: Matrix, edges: View | None, share: float, near: "Level") -> Ascent:
         """The top right beside `matrix`, to which an ascent on the level `near` has led."""
-        best = settle(
-            self.height(model, edges, share),
+        height = self.height(model, edges, share)
+        best, settled = settle(
+            height,
             near.height(model, edges, share),
             self._frame.parameters(model, matrix),
             probe=_PROBE * self._factor,
             longest_step=_LONGEST_STEP_SETTLING * self._factor,
             tolerance=_LAST_STEP * self._factor,
         )
+        if not settled:
+            # Equal images meet in a cusp, where no gradient vanishes.
+            best = maximise(
+                height,
+                best.parameters,
+                first_step=_PROBE * self._factor,
+                longest_step=_LONGEST_STEP_SETTLING * self._factor,
+                tolerance=_LAST_STEP * self._factor,
+                iterations=_ITERATIONS,
+            )
         return Ascent(self._frame.matrix(model, best.parameters), best.value, best.iterations)

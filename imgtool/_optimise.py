@@ -82,12 +82,13 @@ def maximise(
 
 def settle(
     function: Function, near: Function, start: Vector, *, probe: float, longest_step: float, tolerance: float
-) -> Optimum:
+) -> tuple[Optimum, bool]:
     """The place beside `start` where the gradient of `function` vanishes, by Newton's method.
 
     Values of a function that counts samples are rough where its gradient, a sum over them, is still smooth; close to
     the top only the gradient tells where it is. The curvature is that of `near`, a function like it that takes less
     time, from differences of its gradient over `probe`. Each step leads to where the next one would be shorter.
+    Returns, too, whether the last one would be shorter than `tolerance`.
     """
     _, centre = near(start)
     turns = np.stack([centre - near(start + probe * axis)[1] for axis in np.eye(start.size)]) / probe
@@ -114,8 +115,8 @@ def settle(
         else:
             share *= 0.5
     if best.value < first.value - _ROUGH:
-        return Optimum(start, first.value, 0)
-    return Optimum(best.parameters, best.value, steps)
+        return Optimum(start, first.value, 0), False
+    return Optimum(best.parameters, best.value, steps), length < tolerance
 
 
 def _after(function: Function, state: State, step: Vector) -> State:

@@ -136,6 +136,8 @@ def tiles_in_pair(
 ) -> list[tuple[int, int, int, int, int]]: ...
 
 class Alignment:
+    height: int
+    width: int
     joint: Any
     slopes: Any
     marginals: Any
@@ -150,6 +152,7 @@ class Alignment:
         high: float,
         per_bin: int,
         lanes: int,
+        fineness: int,
     ) -> None: ...
     def add(self, matrix: _Float64, lane: int, start: int, stop: int) -> None: ...
     def tabulate(self, lanes: int) -> None: ...

@@ -23,7 +23,9 @@ class Motion(NamedTuple):
     """What a transform does, in words a person can check."""
 
     shift: tuple[float, float]  # of the centre of the fixed grid (x, y), in pixels
-    rotation: float  # degrees from the x axis towards the y axis, which on a screen is clockwise; of the polar factor
+    # Degrees from the x axis towards the y axis, which on a screen is clockwise; of the polar factor, after a mirror
+    # top to bottom if there is one.
+    rotation: float
     scales: tuple[float, float]  # singular values, the larger first; above 1 the fixed grid spans more of moving
 
 
