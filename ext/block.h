@@ -43,27 +43,25 @@ static const double_lane_numbers double_numbers = {0, 1, 2, 3, 4, 5, 6, 7};
     {                                                                                             \
         const ptrdiff_t lanes = VECTOR_BYTES / sizeof(real);                                      \
         const real *row = rows[ky] + x, *taps = kernel + (ky) * width;                            \
-        ptrdiff_t shift = 0, rest = (width - 1) * step;                                           \
-        if (width == 1) {                                                                         \
-            const real##_vector *line = (const real##_vector *)row, v0 = line[0], v1 = line[1];   \
-            const real##_vector v2 = line[2], v3 = line[3];                                       \
-            real tap;                                                                             \
-            ADDS                                                                                  \
-        } else for (;; row += lanes, shift -= lanes, rest -= lanes) {                                    \
+        const real##_vector *line = (const real##_vector *)row;                                   \
+        real##_vector a0 = line[0], a1 = line[1], a2 = line[2], a3 = line[3];                     \
+        real##_vector v0 = a0, v1 = a1, v2 = a2, v3 = a3;                                         \
+        ptrdiff_t shift = step, rest = (width - 1) * step;                                        \
+        real tap;                                                                                 \
+        ADDS                                                                                      \
+        while (rest >= shift) {                                                                    \
             const ptrdiff_t farthest = rest < lanes ? rest : lanes - 1;                           \
-            const real##_vector *line = (const real##_vector *)row, a0 = line[0], a1 = line[1];   \
-            const real##_vector a2 = line[2], a3 = line[3];                                       \
             const real##_vector a4 = real##_first(row + 4 * lanes, farthest);                     \
             real##_lane_numbers numbers = real##_numbers + (int)shift;                            \
-            for (; shift <= farthest; shift += step, numbers += (int)step, taps++) {              \
-                const real##_vector v0 = real##_between(a0, a1, numbers);                         \
-                const real##_vector v1 = real##_between(a1, a2, numbers);                         \
-                const real##_vector v2 = real##_between(a2, a3, numbers);                         \
-                const real##_vector v3 = real##_between(a3, a4, numbers);                         \
-                real tap;                                                                         \
+            for (; shift <= farthest; shift += step, numbers += (int)step) {                      \
+                taps++;                                                                           \
+                v0 = real##_between(a0, a1, numbers), v1 = real##_between(a1, a2, numbers);       \
+                v2 = real##_between(a2, a3, numbers), v3 = real##_between(a3, a4, numbers);       \
                 ADDS                                                                              \
             }                                                                                     \
             if (rest < lanes) break;                                                              \
+            row += lanes, shift -= lanes, rest -= lanes;                                          \
+            a0 = a1, a1 = a2, a2 = a3, a3 = ((const real##_vector *)row)[3];                      \
         }                                                                                         \
     }
 #else

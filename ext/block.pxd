@@ -1,4 +1,4 @@
-"""Sums of a block of rows and vectors in registers, and of the columns at the edges."""
+"""Sums of a block of rows and vectors in registers."""
 
 from pixels cimport real, wide
 
@@ -41,49 +41,3 @@ cdef inline void block(const real **rows, const real *kernel, Py_ssize_t height,
                     for kx in range(width):
                         total += kernel[ky * width + kx] * rows[r + ky][x + c + kx * step]
                 out[r * out_stride + c] = total
-
-
-cdef struct Edge:
-    Py_ssize_t begin, end  # columns of the output
-    Py_ssize_t reach  # of the source under them
-    Py_ssize_t *places  # their columns in the source, -1 for beyond it
-
-
-cdef inline void edge_rows(const real **lines, const Edge *edge, Py_ssize_t channels, Py_ssize_t rows,
-                           const real *kernel, Py_ssize_t height, Py_ssize_t width, const real *outside, real bias,
-                           real *strip, real *out, Py_ssize_t out_stride, const vector *_) noexcept nogil:
-    """The columns of an edge, for at most COLUMNS vectors of rows, summed like `block`, value for value.
-
-    lines: rows + height - 1 rows of the source. They are transposed into `strip`, where vectors run down the columns
-    and a border is a matter of looking up places; it holds COLUMNS vectors + height - 1 values for each column and
-    channel in reach, and COLUMNS vectors more. out: the first of the rows.
-    """
-    cdef Py_ssize_t span = COLUMNS * (VECTOR_BYTES // sizeof(real)), pitch = span + height - 1, y, x, j, c, ky, kx
-    cdef const vector *column
-    cdef real *goal = strip
-    cdef vector t0, t1, t2, t3
-    if (real is float and vector is float_vector) or (real is double and vector is double_vector):
-        for j in range(edge.reach):
-            for c in range(channels):
-                if edge.places[j] < 0:
-                    for y in range(rows + height - 1):
-                        goal[y] = outside[c]
-                else:
-                    x = edge.places[j] * channels + c
-                    for y in range(rows + height - 1):
-                        goal[y] = lines[y][x]
-                goal += pitch
-        for x in range((edge.end - edge.begin) * channels):
-            for y in range(span):
-                goal[y] = bias
-            t0, t1, t2, t3 = (<vector *>goal)[0], (<vector *>goal)[1], (<vector *>goal)[2], (<vector *>goal)[3]
-            for ky in range(height):
-                for kx in range(width):
-                    column = <const vector *>(strip + (x + kx * channels) * pitch + ky)
-                    t0 += kernel[ky * width + kx] * column[0]
-                    t1 += kernel[ky * width + kx] * column[1]
-                    t2 += kernel[ky * width + kx] * column[2]
-                    t3 += kernel[ky * width + kx] * column[3]
-            (<vector *>goal)[0], (<vector *>goal)[1], (<vector *>goal)[2], (<vector *>goal)[3] = t0, t1, t2, t3
-            for y in range(rows):
-                out[y * out_stride + edge.begin * channels + x] = goal[y]

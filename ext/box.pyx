@@ -8,12 +8,12 @@ upwards from its end, and the beginning of the next, summed downwards (van Herk 
 instead of maxima).
 """
 
-from cpython.buffer cimport Py_buffer, PyBuffer_Release
+from cpython.buffer cimport Py_buffer
 from libc.stdint cimport int8_t, int16_t, int32_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 
 from border cimport border_index
-from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source,
+from pixels cimport (Source, Store, choose_load, choose_store, close_images, larger, load_segment, open_images,
                      premultiply, smaller, unpremultiply)
 
 cdef extern from "simd.h" nogil:
@@ -345,27 +345,23 @@ cdef box_slab(Box self, source, out, Py_ssize_t begin, Py_ssize_t end, real zero
     cdef Source plane
     cdef Store store
     cdef bint negative
-    open_source(source, &pixels, &plane)
+    open_images(source, out, &pixels, &result, &plane)
     try:
-        open_goal(out, &result, &plane)
-        try:
-            if not 0 <= begin <= end <= result.shape[0]:
-                raise ValueError("out has no such rows")
-            task.begin, task.end, task.pitch = begin, end, result.shape[1]
-            store = choose_store(&result, &zero)
-            if self.word == 0:
-                plane.load = choose_load(&pixels, &zero)
-                return sum_panels(self, &plane, task, <char *>result.buf, result.itemsize, store, zero, _)
-            if self.fits and result.itemsize > 2:
-                raise ValueError("out is of an integer type of 8 or 16 bits where every result fits")
-            negative = chr(pixels.format[0]) in "bh"
-            if self.word == 2:
-                return sum_whole(self, &plane, &task, &pixels, negative, &result, store, <uint16_t>0)
-            return sum_whole(self, &plane, &task, &pixels, negative, &result, store, <uint32_t>0)
-        finally:
-            PyBuffer_Release(&result)
+        if not 0 <= begin <= end <= result.shape[0]:
+            raise ValueError("out has no such rows")
+        task.begin, task.end, task.pitch = begin, end, result.shape[1]
+        store = choose_store(&result, &zero)
+        if self.word == 0:
+            plane.load = choose_load(&pixels, &zero)
+            return sum_panels(self, &plane, task, <char *>result.buf, result.itemsize, store, zero, _)
+        if self.fits and result.itemsize > 2:
+            raise ValueError("out is of an integer type of 8 or 16 bits where every result fits")
+        negative = chr(pixels.format[0]) in "bh"
+        if self.word == 2:
+            return sum_whole(self, &plane, &task, &pixels, negative, &result, store, <uint16_t>0)
+        return sum_whole(self, &plane, &task, &pixels, negative, &result, store, <uint32_t>0)
     finally:
-        PyBuffer_Release(&pixels)
+        close_images(&pixels, &result)
 
 
 cdef sum_whole(Box self, const Source *plane, const Task *task, const Py_buffer *pixels, bint negative,

@@ -7,14 +7,14 @@ its way into the ring. Nothing but the ring is ever copied, and every output val
 then columns), whatever the slab, the block or the thread.
 """
 
-from cpython.buffer cimport PyBuffer_Release
 from libc.stdint cimport int64_t
 from libc.stdlib cimport calloc, free, malloc
 
-from block cimport (BLOCK_ROWS, COLUMNS, VECTOR_BYTES, Edge, block, double_vector, edge_rows, float_vector, vector,
+from block cimport (BLOCK_ROWS, COLUMNS, VECTOR_BYTES, block, double_vector, float_vector, vector,
                     wide_vector)
-from border cimport CONSTANT, border_index
-from pixels cimport (Source, Store, choose_load, choose_store, larger, load_segment, open_goal, open_source,
+from border cimport border_index
+from in_place cimport Task, correlate_in_place
+from pixels cimport (Source, Store, choose_load, choose_store, close_images, larger, load_segment, open_images,
                      premultiply, real, smaller, unpremultiply, wide)
 
 cdef extern from *:
@@ -25,14 +25,6 @@ cdef enum:
 
 cdef Py_ssize_t OUTSIDE = PY_SSIZE_T_MIN
 OUTSIDE_PLANE = OUTSIDE
-
-cdef struct Task:
-    int border
-    Py_ssize_t begin, end  # rows of the output
-    Py_ssize_t top, left  # how far the kernel reaches up and left of an output pixel's place in the source
-    Py_ssize_t first, columns, pitch  # of the output: those to work on, and all of a row
-    Py_ssize_t depth, height, width  # of the kernel
-
 
 cdef void filter_row(const real *row, const real *taps, Py_ssize_t count, Py_ssize_t step, Py_ssize_t values, real *out,
                      const vector *_) noexcept nogil:
@@ -177,78 +169,6 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     return saturated
 
 
-cdef Py_ssize_t correlate_in_place(const Source *source, const Task *task, const real *kernel, const real *outside,
-                                   real bias, real *out, const vector *_) except -1 nogil:
-    """All columns where source and output are of the accumulator's type: blocks read and write both where they lie.
-
-    The last block of a row and the last rows of a slab are moved back to end where they end: what is summed twice comes
-    out the same. Columns whose reach crosses the border are `edge_rows`. The output has at least BLOCK_ROWS rows, and
-    columns for a block between the edges.
-    """
-    cdef Py_ssize_t height = task.height, width = task.width, channels = source.channels
-    cdef Py_ssize_t tile_width = COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
-    cdef Py_ssize_t band = tile_width // BLOCK_ROWS * BLOCK_ROWS, row_values = task.pitch * channels
-    cdef Py_ssize_t beyond = source.width * channels if task.border == CONSTANT else 0
-    cdef Py_ssize_t strip_pitch = tile_width + height - 1
-    cdef Py_ssize_t begin = task.begin, end, y, x, last, i, at
-    cdef Edge[2] edges
-    cdef char *memory
-    cdef const real **lines
-    cdef real *offsets
-    cdef real *nothing
-    cdef real *strip
-    edges[0].begin, edges[0].end = 0, larger(task.left, 0)
-    edges[1].begin, edges[1].end = smaller(task.columns, source.width - (width - 1 - task.left)), task.columns
-    for i in range(2):
-        edges[i].reach = edges[i].end - edges[i].begin + width - 1
-    memory = <char *>malloc((band + height + edges[0].reach + edges[1].reach) * sizeof(void *) + sizeof(real) * (
-        2 * tile_width + beyond + larger(edges[0].reach, edges[1].reach) * channels * strip_pitch))
-    if memory == NULL:
-        raise MemoryError()
-    lines = <const real **>memory
-    edges[0].places = <Py_ssize_t *>(lines + band + height)
-    edges[1].places = edges[0].places + edges[0].reach
-    offsets = <real *>(edges[1].places + edges[1].reach)
-    nothing = offsets + tile_width
-    strip = nothing + beyond
-    for x in range(tile_width):
-        offsets[x] = bias
-    for x in range(beyond):
-        nothing[x] = outside[x % channels]
-    for i in range(2):
-        for x in range(edges[i].reach):
-            edges[i].places[x] = border_index(edges[i].begin - task.left + x, source.width, task.border)
-    last = edges[1].begin * channels - tile_width
-    while begin < task.end:
-        end = smaller(begin + band, task.end)
-        begin = smaller(begin, end - BLOCK_ROWS)
-        for i in range(end - begin + height - 1):
-            at = border_index(begin - task.top + i, source.height, task.border)
-            lines[i] = nothing if at < 0 else <const real *>(source.data + at * source.row_stride)
-        y = begin
-        while y < end:
-            y = smaller(y, end - BLOCK_ROWS)
-            x = edges[0].end * channels
-            while True:
-                block(lines + (y - begin), kernel, height, width, channels, x - task.left * channels, offsets, 0,
-                      out + y * row_values + x, row_values)
-                if x >= last:
-                    break
-                x += tile_width
-                if x < last:  # begin at a cache line's border from the second block on, where rows begin at one
-                    x -= <size_t>(out + y * row_values + x) % VECTOR_BYTES // sizeof(real)
-                else:
-                    x = last
-            y += BLOCK_ROWS
-        for i in range(2):
-            if edges[i].begin < edges[i].end:
-                edge_rows(lines, &edges[i], channels, end - begin, kernel, height, width, outside, bias, strip,
-                          out + begin * row_values, row_values, _)
-        begin = end
-    free(memory)
-    return 0
-
-
 cdef Py_ssize_t correlate_panels(const Source *source, Task task, const Py_ssize_t *planes, const real *kernel,
                                  const real *across, const real *outside, real bias, real alpha_one, real kernel_sum,
                                  char *out, Py_ssize_t out_itemsize, bint same_type, bint in_place, Store store,
@@ -379,45 +299,41 @@ cdef correlate_slab(Correlation self, const real *taps, source, out, planes, Py_
         places = &offsets[0]
     if task.depth != (1 if planes is None else offsets.shape[0]):
         raise ValueError("one offset per plane of the kernel is needed")
-    open_source(source, &pixels, &plane)
+    open_images(source, out, &pixels, &result, &plane)
     try:
-        open_goal(out, &result, &plane)
+        if not 0 <= begin <= end <= result.shape[0]:
+            raise ValueError("out has no such rows")
+        task.begin, task.end, task.columns, task.pitch = begin, end, result.shape[1], result.shape[1]
+        plane.load = choose_load(&pixels, taps)
+        store = choose_store(&result, taps)
+        same_type = (real is float and pixels.format[0] == c"f") or (real is double and pixels.format[0] == c"d")
+        in_place = self.alpha_one == 0 and (
+            (real is float and result.format[0] == c"f") or (real is double and result.format[0] == c"d"))
+        outside = <real *>malloc(plane.channels * sizeof(real))
+        if outside == NULL:
+            raise MemoryError()
         try:
-            if not 0 <= begin <= end <= result.shape[0]:
-                raise ValueError("out has no such rows")
-            task.begin, task.end, task.columns, task.pitch = begin, end, result.shape[1], result.shape[1]
-            plane.load = choose_load(&pixels, taps)
-            store = choose_store(&result, taps)
-            same_type = (real is float and pixels.format[0] == c"f") or (real is double and pixels.format[0] == c"d")
-            in_place = self.alpha_one == 0 and (
-                (real is float and result.format[0] == c"f") or (real is double and result.format[0] == c"d"))
-            outside = <real *>malloc(plane.channels * sizeof(real))
-            if outside == NULL:
-                raise MemoryError()
-            try:
-                for channel in range(plane.channels):
-                    if real is wide:
-                        outside[channel] = <int64_t>self.outside
-                    else:
-                        outside[channel] = <double>self.outside
-                if self.alpha_one != 0:
-                    outside[plane.channels - 1] = <real>self.alpha_one
+            for channel in range(plane.channels):
                 if real is wide:
-                    bias = <real><int64_t>self.bias
+                    outside[channel] = <int64_t>self.outside
                 else:
-                    bias = <real><double>self.bias
-                with nogil:
-                    saturated = correlate_panels(&plane, task, places, taps, across, outside, bias,
-                                                 <real>self.alpha_one,
-                                                 sum_of_ones(taps, self.in_kernel, across, task.width),
-                                                 <char *>result.buf, result.itemsize, same_type, in_place, store, _)
-                return saturated
-            finally:
-                free(outside)
+                    outside[channel] = <double>self.outside
+            if self.alpha_one != 0:
+                outside[plane.channels - 1] = <real>self.alpha_one
+            if real is wide:
+                bias = <real><int64_t>self.bias
+            else:
+                bias = <real><double>self.bias
+            with nogil:
+                saturated = correlate_panels(&plane, task, places, taps, across, outside, bias,
+                                             <real>self.alpha_one,
+                                             sum_of_ones(taps, self.in_kernel, across, task.width),
+                                             <char *>result.buf, result.itemsize, same_type, in_place, store, _)
+            return saturated
         finally:
-            PyBuffer_Release(&result)
+            free(outside)
     finally:
-        PyBuffer_Release(&pixels)
+        close_images(&pixels, &result)
 
 
 def border_table(int border, Py_ssize_t length, Py_ssize_t before, Py_ssize_t[:, ::1] table):

@@ -40,19 +40,23 @@ static inline int pairs_supported(void) {
 #define ROW(ky, ADDS)                                                                             \
     {                                                                                             \
         const int32_t *row = rows[ky] + x, *high = highs + (ky) * pairs, *low = lows + (ky) * pairs; \
-        ptrdiff_t place = 0, rest = (pairs - 1) * step;                                           \
-        for (;; row += 16, place -= 16, rest -= 16) {                                             \
+        ptrdiff_t place = step, rest = (pairs - 1) * step;                                        \
+        __m512i a0 = _mm512_loadu_si512(row), a1 = _mm512_loadu_si512(row + 16), v0 = a0, v1 = a1, tap; \
+        ADDS                                                                                      \
+        while (rest >= place) {                                                                   \
             const ptrdiff_t farthest = rest < 16 ? rest : 15;                                     \
-            const __m512i a0 = _mm512_loadu_si512(row), a1 = _mm512_loadu_si512(row + 16);        \
             const __m512i a2 = _mm512_loadu_si512(row + 32);                                      \
-            __m512i numbers = _mm512_add_epi32(first, _mm512_set1_epi32((int)place)), tap;        \
-            for (; place <= farthest; place += step, high++, low++) {                             \
-                const __m512i v0 = _mm512_permutex2var_epi32(a0, numbers, a1);                    \
-                const __m512i v1 = _mm512_permutex2var_epi32(a1, numbers, a2);                    \
+            __m512i numbers = _mm512_add_epi32(first, _mm512_set1_epi32((int)place));             \
+            for (; place <= farthest; place += step) {                                            \
+                high++, low++;                                                                    \
+                v0 = _mm512_permutex2var_epi32(a0, numbers, a1);                                  \
+                v1 = _mm512_permutex2var_epi32(a1, numbers, a2);                                  \
                 ADDS                                                                              \
                 numbers = _mm512_add_epi32(numbers, steps);                                       \
             }                                                                                     \
             if (rest < 16) break;                                                                 \
+            row += 16, place -= 16, rest -= 16;                                                   \
+            a0 = a1, a1 = a2;                                                                     \
         }                                                                                         \
         if (++since == carry) {                                                                   \
             CARRY_ALL                                                                             \

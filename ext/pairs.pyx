@@ -4,13 +4,12 @@ A kernel of fractions needs more than float32's 24 bits before its sums are roun
 half as long. Input rows become rings of pairs of neighbouring values; see pairs.h for the sums.
 """
 
-from cpython.buffer cimport PyBuffer_Release
 from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcpy
 
 from border cimport border_index
-from pixels cimport Source, larger, open_goal, open_source, smaller
+from pixels cimport Source, close_images, larger, open_images, smaller
 
 cdef extern from "pairs.h" nogil:
     enum: PAIR_ROWS
@@ -105,21 +104,17 @@ cdef class Pairs:
         cdef Py_buffer pixels, result
         cdef Source plane
         cdef Py_ssize_t saturated
-        open_source(source, &pixels, &plane)
+        open_images(source, out, &pixels, &result, &plane)
         try:
-            open_goal(out, &result, &plane)
-            try:
-                if pixels.format[0] != c"H" or result.format[0] != c"H" or planes is not None:
-                    raise ValueError("source and out must be planes of uint16")
-                if not 0 <= begin <= end <= result.shape[0]:
-                    raise ValueError("out has no such rows")
-                with nogil:
-                    saturated = correlate_pairs(self, &plane, <uint16_t *>result.buf, result.shape[1], begin, end)
-                return saturated
-            finally:
-                PyBuffer_Release(&result)
+            if pixels.format[0] != c"H" or result.format[0] != c"H" or planes is not None:
+                raise ValueError("source and out must be planes of uint16")
+            if not 0 <= begin <= end <= result.shape[0]:
+                raise ValueError("out has no such rows")
+            with nogil:
+                saturated = correlate_pairs(self, &plane, <uint16_t *>result.buf, result.shape[1], begin, end)
+            return saturated
         finally:
-            PyBuffer_Release(&pixels)
+            close_images(&pixels, &result)
 
 
 cdef Py_ssize_t correlate_pairs(Pairs self, const Source *source, uint16_t *out, Py_ssize_t columns, Py_ssize_t begin,

@@ -228,24 +228,31 @@ cdef inline Store choose_store(const Py_buffer *view, const real *_) except NULL
     raise TypeError(f"no kernel writes {kind!r}")
 
 
-cdef inline int open_source(object source, Py_buffer *view, Source *plane) except -1:
-    """Describe an array of rows x columns (x channels), any strides; the caller releases the view."""
-    PyObject_GetBuffer(source, view, PyBUF_FORMAT | PyBUF_STRIDES)
-    if view.ndim != 2 and view.ndim != 3:
-        PyBuffer_Release(view)
-        raise ValueError("source must be rows x columns (x channels)")
-    plane.data = <const char *>view.buf
-    plane.height, plane.width = view.shape[0], view.shape[1]
-    plane.row_stride, plane.pixel_stride = view.strides[0], view.strides[1]
-    plane.channels = view.shape[2] if view.ndim == 3 else 1
-    plane.channel_stride = view.strides[2] if view.ndim == 3 else view.itemsize
-    return 0
+cdef inline int open_images(object source, object out, Py_buffer *pixels, Py_buffer *result,
+                            Source *plane) except -1:
+    """Describe rows x columns (x channels) of any strides, and open a C-contiguous array of as many channels.
 
-
-cdef inline int open_goal(object out, Py_buffer *view, const Source *plane) except -1:
-    """Open a C-contiguous array of as many channels as the source has."""
-    PyObject_GetBuffer(out, view, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
-    if view.ndim != 2 and view.ndim != 3 or (view.shape[2] if view.ndim == 3 else 1) != plane.channels:
-        PyBuffer_Release(view)
+    The caller ends with `close_images`, but not where this raises.
+    """
+    PyObject_GetBuffer(source, pixels, PyBUF_FORMAT | PyBUF_STRIDES)
+    try:
+        if pixels.ndim != 2 and pixels.ndim != 3:
+            raise ValueError("source must be rows x columns (x channels)")
+        plane.data = <const char *>pixels.buf
+        plane.height, plane.width = pixels.shape[0], pixels.shape[1]
+        plane.row_stride, plane.pixel_stride = pixels.strides[0], pixels.strides[1]
+        plane.channels = pixels.shape[2] if pixels.ndim == 3 else 1
+        plane.channel_stride = pixels.strides[2] if pixels.ndim == 3 else pixels.itemsize
+        PyObject_GetBuffer(out, result, PyBUF_FORMAT | PyBUF_C_CONTIGUOUS | PyBUF_WRITABLE)
+    except BaseException:
+        PyBuffer_Release(pixels)
+        raise
+    if result.ndim != 2 and result.ndim != 3 or (result.shape[2] if result.ndim == 3 else 1) != plane.channels:
+        close_images(pixels, result)
         raise ValueError("out must be rows x columns (x the channels of source)")
     return 0
+
+
+cdef inline void close_images(Py_buffer *pixels, Py_buffer *result) noexcept:
+    PyBuffer_Release(pixels)
+    PyBuffer_Release(result)

@@ -9,13 +9,13 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from . import _correlate
+from . import _plan
 from ._check import Array
 from .errors import ImgtoolError
 from .kernels import divided_by_sum
 
 #: Every accepted name of a border, and the canonical name it stands for.
-BORDERS = {name: name for name in (*_correlate.BORDER_CODES, "renormalize")} | {
+BORDERS = {name: name for name in (*_plan.BORDER_CODES, "renormalize")} | {
     "symmetric": "reflect",
     "grid-mirror": "reflect",
     "reflect101": "mirror",
@@ -53,7 +53,7 @@ def check_options(options: Options, target: np.dtype[Any]) -> None:
         ("border", options.border, BORDERS),
         ("shape", options.shape, SHAPES),
         ("nan", options.nan, NAN),
-        ("method", options.method, _correlate.METHODS),
+        ("method", options.method, _plan.METHODS),
     ):
         if value not in known:
             raise ImgtoolError(f"{name} {value!r} is unknown; use one of {', '.join(known)}")

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _colour, _composed, _correlate, _ext
+from . import _colour, _composed, _correlate, _ext, _plan
 from ._check import Array, as_array, rounded_to, thread_count
 from ._options import BORDERS, SHAPES, Options, check_options, check_types, placed, scaled, sums_to_zero, target_of
 from .errors import ImgtoolError
@@ -328,7 +328,7 @@ def _filter(
 
 def planned(
     kernel: Array, source: Array, target: np.dtype[Any], options: Options, has_alpha: bool
-) -> tuple[_correlate.Plan, tuple[int, ...]]:
+) -> tuple[_plan.Plan, tuple[int, ...]]:
     """The plan for a kernel as the caller gave it, and the spatial shape of the result."""
     return _cached_plan(
         kernel.tobytes(),
@@ -352,14 +352,14 @@ def _cached_plan(
     target: np.dtype[Any],
     options: Options,
     has_alpha: bool,
-) -> tuple[_correlate.Plan, tuple[int, ...]]:
+) -> tuple[_plan.Plan, tuple[int, ...]]:
     check_options(options, target)
     taps = scaled(np.frombuffer(buffer, dtype).reshape(size), len(image) - 1, options)
     shape, origin = placed(taps.shape, image[:-1], options)
     whole = taps.dtype.kind in "iub" or bool((taps == np.rint(taps)).all())
     whole = whole and float(np.abs(taps.astype(np.float64)).sum()) < 2**63
     laid = np.ascontiguousarray(taps if options.correlate else np.flip(taps), np.int64 if whole else np.float64)
-    request = _correlate.Request(
+    request = _plan.Request(
         kernel=laid.tobytes(),
         whole=whole,
         shape=laid.shape,
@@ -373,4 +373,4 @@ def _cached_plan(
         has_alpha=has_alpha,
         method=options.method,
     )
-    return _correlate.plan(request), shape
+    return _plan.plan(request), shape

@@ -26,6 +26,7 @@ LAYERS = [
     {"_composed"},
     {"_options", "_colour"},
     {"_correlate"},
+    {"_plan"},
     {"_fixed"},
     {"_check", "_slabs"},
     {"_ext"},

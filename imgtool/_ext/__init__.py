@@ -37,7 +37,7 @@ KERNELS = {
     "box": ("Box",),
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "displacement": ("displace", "displace_pixels"),
-    "fft": ("Spectrum", "correlate_tiles", "pair_count", "tiles_in_pair"),
+    "fft": ("Spectrum", "TilePair", "pair_count", "tiles_in_pair"),
     "histogram": (
         "Image",
         "Workspace",

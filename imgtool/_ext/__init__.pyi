@@ -111,21 +111,24 @@ class Spectrum:
     single: bool
     def __init__(self, kernel: npt.NDArray[np.float64], n: int, single: bool) -> None: ...
 
+class TilePair:
+    def __init__(self, plan: Spectrum) -> None: ...
+    def correlate(
+        self,
+        source: npt.NDArray[Any],
+        out: npt.NDArray[Any],
+        border: int,
+        outside: float,
+        bias: float,
+        contrast: float,
+        tolerance: float,
+        top: int,
+        left: int,
+        begin: int,
+        end: int,
+    ) -> tuple[int, list[int]]: ...
+
 def border_table(border: int, length: int, before: int, table: npt.NDArray[np.intp]) -> None: ...
-def correlate_tiles(
-    plan: Spectrum,
-    source: npt.NDArray[Any],
-    out: npt.NDArray[Any],
-    border: int,
-    outside: float,
-    bias: float,
-    contrast: float,
-    tolerance: float,
-    top: int,
-    left: int,
-    begin: int,
-    end: int,
-) -> tuple[int, list[int]]: ...
 def pairs_supported() -> bool: ...
 def pair_count(plan: Spectrum, height: int, width: int, channels: int) -> int: ...
 def tiles_in_pair(

@@ -2,9 +2,11 @@
 
     python tests/bench/cutover.py
 
-prints the constants at the top of imgtool/_correlate.py as this machine has them: nanoseconds per output value, one
+prints the constants at the top of imgtool/_plan.py as this machine has them: nanoseconds per output value, one
 thread, fitted by least squares to minima (other work only adds) over images of 1024 x 1024. Only their ratios decide.
 """
+
+from functools import partial
 
 import numpy as np
 from timing import once
@@ -71,15 +73,8 @@ def main():
             out = np.empty_like(image)
             plan = _ext.Spectrum(rng.random((tile // 4, tile // 4)), tile, kind == "f4")
             pairs = _ext.pair_count(plan, SIDE, SIDE, 1)
-            seconds = min(
-                once(
-                    lambda p=plan, n=pairs, i=image, o=out: _ext.correlate_tiles(
-                        p, i, o, 1, 0.0, 0.0, 1e30, 0.0, 1, 1, 0, n
-                    ),
-                    1,
-                )
-                for _ in range(9)
-            )
+            work = partial(_ext.TilePair(plan).correlate, image, out, 1, 0.0, 0.0, 1e30, 0.0, 1, 1, 0, pairs)
+            seconds = min(once(work, 1) for _ in range(9))
             each = seconds * 1e9 / (2 * pairs) / (tile * tile * (tile.bit_length() - 1))
             print(f"{kind}: _TRANSFORM at {tile}: {each:.4f} per point and doubling, with loading and storing")
 

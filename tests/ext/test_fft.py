@@ -5,7 +5,7 @@ import pytest
 import references
 from references import BORDERS
 
-from imgtool import _correlate, _ext
+from imgtool import _ext, _plan
 from imgtool.filters import apply_kernel, convolve
 
 
@@ -20,8 +20,8 @@ def filtered(image, kernel, tile, *, single, border="reflect", outside=0.0, cont
     plan = _ext.Spectrum(np.ascontiguousarray(np.flip(kernel)), tile, single)
     top, left = (n // 2 for n in kernel.shape)
     pairs = _ext.pair_count(plan, *image.shape, 1)
-    code = _correlate.BORDER_CODES[border]
-    _, poor = _ext.correlate_tiles(plan, image, out, code, outside, 0.0, contrast, 0.0, top, left, 0, pairs)
+    code = _plan.BORDER_CODES[border]
+    _, poor = _ext.TilePair(plan).correlate(image, out, code, outside, 0.0, contrast, 0.0, top, left, 0, pairs)
     return out, poor
 
 
@@ -121,7 +121,7 @@ def test_a_damaged_call_is_refused(isa):
     image, out = np.zeros((40, 40, 2)), np.zeros((40, 40, 2))
     for source, goal, end in [(image[..., 0, 0], out, 1), (image, out[..., :1].copy(), 1), (image, out, 99)]:
         with pytest.raises(ValueError):
-            _ext.correlate_tiles(plan, source, goal, 0, 0.0, 0.0, 0.0, 0.0, 1, 1, 0, end)
+            _ext.TilePair(plan).correlate(source, goal, 0, 0.0, 0.0, 0.0, 0.0, 1, 1, 0, end)
 
 
 def waves(shape):
@@ -155,7 +155,7 @@ def test_tiles_of_16_bits_beyond_float32_are_left_out(isa):
     def left_out(what, tolerance):
         image = np.rint(pictures[what]).astype("u2")
         out = np.empty((98, 196), "u2")
-        _, poor = _ext.correlate_tiles(plan, image, out, 0, 0.0, 0.0, 0.0, tolerance, 0, 0, 0, 1)
+        _, poor = _ext.TilePair(plan).correlate(image, out, 0, 0.0, 0.0, 0.0, tolerance, 0, 0, 0, 1)
         return bool(poor)
 
     assert not left_out("faint noise", 2e-4)
@@ -177,7 +177,7 @@ def test_the_expected_deviation_bounds_that_of_float32(isa, rng):
                 out = np.empty((height, width), "f4" if single else "f8")
                 pixels = source.astype(out.dtype)
                 plan = _ext.Spectrum(kernel, 128, single)
-                _ext.correlate_tiles(plan, pixels, out, 0, 0.0, 0.0, 1e30, 0.0, 0, 0, 0, 1)
+                _ext.TilePair(plan).correlate(pixels, out, 0, 0.0, 0.0, 1e30, 0.0, 0, 0, 0, 1)
                 results.append(out.astype(float))
             pair = source[:, :128] + 1j * source[:, height : height + 128]
             spectrum = np.fft.fft2(np.flip(kernel), (128, 128))

@@ -7,7 +7,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from references import BORDERS
 
-from imgtool import _correlate, _ext
+from imgtool import _ext, _plan
 from imgtool._fixed import fixed_point
 from imgtool.explain import explain
 from imgtool.filters import convolve
@@ -29,7 +29,7 @@ def filtered(image, kernel, border="reflect", bias=0.0):
     fixed = fixed_point(kernel, bias, 1e-3)
     top, left = ((n - 1) // 2 for n in kernel.shape)
     out = np.empty(image.shape, np.uint16)
-    ready = _ext.Pairs(*fixed, _correlate.BORDER_CODES[border], 7, top, left)
+    ready = _ext.Pairs(*fixed, _plan.BORDER_CODES[border], 7, top, left)
     return out, ready.slab(image, out, None, 0, len(image))
 
 
