@@ -234,6 +234,15 @@ def test_a_row_or_a_column_of_pixels_is_inverted_too(shape):
     np.testing.assert_allclose(inverse_field(shift).field, -1.5)
 
 
+@kinds
+def test_points_are_solved_for_without_a_field(kind, rng):
+    transform = every_kind()[kind]
+    points = rng.uniform((20, 15), (60, 45), (200, 2))
+    np.testing.assert_allclose(transform.solve(transform(points)), points, atol=1e-5)
+    assert np.isnan(transform.solve([[np.nan, 3], [30, 30]])[:, 0]).tolist() == [True, False]
+    assert transform.solve(np.empty((0, 2))).shape == (0, 2)
+
+
 def test_a_field_with_a_large_rotation_is_inverted_too():
     field = DisplacementField(Composite((turn(70), wave(2.0, 12.0))).displacement(), SIZE)
     assert field.inverse().residual < 0.05
