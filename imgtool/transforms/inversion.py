@@ -24,9 +24,7 @@ _DIFFERENCE = 0.25  # pixels to either side, for derivatives
 Matrix = npt.NDArray[np.float64]
 
 
-def inverse_field(
-    transform: Transform, shape: Shape | None = None, *, threads: int | None = None
-) -> DisplacementField:
+def inverse_field(transform: Transform, shape: Shape | None = None, *, threads: int | None = None) -> DisplacementField:
     """The inverse of any transform, as a displacement for each pixel of its moving grid.
 
     Each pixel q is solved for the point p with transform(p) = q, first by fixed-point steps [1]_ about the matrix that
@@ -120,6 +118,14 @@ def _solved_lattice(transform: Transform, shape: Shape, about: Matrix) -> npt.ND
     return np.ascontiguousarray((points - starts).reshape(rows, columns, 2))
 
 
+def solved_points(transform: Transform, points: Points) -> Points:
+    """The points that the transform takes to `points`, without an inverse for all pixels."""
+    if not len(points):
+        return points.copy()
+    about = _matrix_like(transform, transform.grid(None))
+    return _solved(transform, points, _before_matrix(points, about), about)[0]
+
+
 def _matrix_like(transform: Transform, shape: Shape) -> Matrix:
     """The affine matrix (2, 3) that is closest to the transform on a coarse grid over the fixed image."""
     y, x = (np.linspace(0, size - 1, 17) for size in shape)
@@ -140,12 +146,12 @@ def _solved(transform: Transform, goals: Points, starts: Points, about: Matrix) 
     miss = transform(points) - goals
     error = np.hypot(*miss.T)
     for _ in range(_ROUNDS):  # all of them at once, as long as that serves all of them
-        if error.max() <= _CLOSE:
+        if not (error > _CLOSE).any():
             return points, error
         tried = points - miss @ back
         tried_miss = transform(tried) - goals
         tried_error = np.hypot(*tried_miss.T)
-        if tried_error.max() > error.max() / 2:
+        if not tried_error.max() <= error.max() / 2:  # nor where there is a NaN
             break
         points, miss, error = tried, tried_miss, tried_error
     for _ in range(_ROUNDS):

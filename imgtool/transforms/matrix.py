@@ -100,6 +100,10 @@ class MatrixTransform(Transform):
             inverse[2] = 0, 0, 1
         return MatrixTransform(np.asarray(inverse, np.float64), self.model, self.moving_shape, self.fixed_shape)
 
+    def solve(self, points: npt.ArrayLike) -> Points:
+        """The fixed coordinates that the transform takes to `points`, an (N, 2) array of moving x, y; exactly."""
+        return self.inverse()(points)
+
     def jacobian(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """The derivatives of moving x, y (rows) by fixed x, y (columns) at each of the points: (N, 2, 2)."""
         fixed = checked_points(points)
