@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ..errors import ImgtoolError
-from ._apng import SIGNATURE, Canvas, Frame, FrameWriter, check_frames, chunk, frame, leaves_gaps, walk
+from ._chunks import SIGNATURE, chunk, walk
 from ._exif import orientation_of, with_orientation
 from ._image import Array, Image, Info, Metadata, Source, layout
 from .formats import LIBPNG_LARGEST
+
+if TYPE_CHECKING:  # 2 ms, which every still would pay
+    from ._apng import Frame
 
 # Samples per pixel and allowed bit depths by colour type.
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -39,13 +42,15 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     chunks = dict[bytes, bytes]()
     kept = list[tuple[bytes, bytes]]()
     pixels = list[tuple[int, int]]()
-    frames = list[Frame]()
+    frames: list[Frame] = []
     for name, start, length in walk(stream):
         if name == b"IDAT":
             pixels.append((start, length))
             if frames and not frames[0].sequenced:
                 frames[0].places.append((start, length))
         elif name == b"fcTL":
+            from ._apng import frame
+
             frames.append(frame(_body(stream, name, start, length), sequenced=bool(pixels)))
         elif name == b"fdAT" and frames and frames[-1].sequenced:
             frames[-1].places.append((start, length))
@@ -74,7 +79,11 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     return Source(info, metadata, lambda: _decode(header, stream, pixels).reshape(shape))
 
 
-def _animation(stream: BinaryIO, header: "_Header", frames: list[Frame], control: bytes, metadata: Metadata) -> Source:
+def _animation(
+    stream: BinaryIO, header: "_Header", frames: "list[Frame]", control: bytes, metadata: Metadata
+) -> Source:
+    from ._apng import Canvas, check_frames, leaves_gaps
+
     plays = check_frames(frames, control, header.width, header.height)
     sizes = [header.sized(entry.width, entry.height) for entry in frames]
     for sized, entry in zip(sizes, frames, strict=True):
@@ -295,7 +304,11 @@ def page_writer(
             writer.begin(data.shape[1], data.shape[0])
         stream.write(file[body:-12])
 
-    writer = None if pages == 1 else FrameWriter(stream, first.metadata, pages, encoded)
+    writer = None
+    if pages > 1:
+        from ._apng import FrameWriter
+
+        writer = FrameWriter(stream, first.metadata, pages, encoded)
     yield begin if writer is None else partial(writer.write, begin)
     stream.write(chunk(b"IEND", b""))
 

@@ -12,6 +12,7 @@ from PIL import Image as Pictures
 
 from imgtool import io
 from imgtool.io import Image
+from imgtool.io.summary import summary
 
 IDENTITY = ("convolve", "-k", "identity")
 ABOUT = {"icc_profile": b"profile" * 9, "xmp": b"<x/>", "resolution": (300.0, 300.0, "inch"), "description": "words"}
@@ -259,7 +260,7 @@ def test_every_real_file_comes_back_with_its_pixels_and_what_it_said(script, sha
         metadata = [dict(image.metadata) for image in (before, after)]
         for entry in metadata:
             if "nifti" in entry:  # of scaled values it tells another type
-                entry["nifti"] = io.summary(entry)["nifti"]
+                entry["nifti"] = summary(entry)["nifti"]
         sizes = [entry.pop("resolution", (0, 0, "none"))[:2] for entry in metadata]
         assert sizes[0] == pytest.approx(sizes[1], rel=1e-4)  # JPEG counts in whole dots
         assert metadata[0] == metadata[1], record["input"]
