@@ -101,7 +101,8 @@ def _signals() -> Iterator[None]:
     try:
         yield
     finally:
-        for number, handler in before.items():
+        # After a signal the program is about to exit, and a second one should still not look like a crash.
+        for number, handler in () if ended else before.items():
             signal.signal(number, handler)
 
 

@@ -43,7 +43,7 @@ def connected(plan: Plan, batch: Batch) -> Iterator["Run"]:
     assert batch.scheduler is not None
     if batch.profile_out is not None:
         raise click.UsageError("--profile-out is about work in this process; it has no meaning with --scheduler")
-    for name in (*(item.input for item in plan.ready), *plan.others):
+    for name in (*(item.input for item in plan.ready), *(file.name for file in plan.common)):
         if not os.path.isfile(name):  # noqa: PTH113  never raises
             raise ImgtoolError(f"{name}: not a file; a cluster cannot read it")
     address = _address(batch.scheduler)
@@ -110,11 +110,10 @@ def _greets(address: str) -> bool:
 @contextmanager
 def _marked(plan: Plan) -> Iterator[dict[str, int | None]]:
     """What every worker must see: an input of each folder and what all need, with sizes, and marks for outputs."""
-    names = [os.path.abspath(name) for name in (*(item.input for item in plan.ready), *plan.others)]  # noqa: PTH100
-    inputs = {os.path.dirname(path): path for path in names}  # noqa: PTH120
+    inputs = {os.path.dirname(path): path for path in (os.path.abspath(item.input) for item in plan.ready)}  # noqa: PTH100, PTH120
     folders = {Path(os.path.abspath(output)).parent for item in plan.ready for output in item.outputs.values()}  # noqa: PTH100
     marks = [folder / f".imgtool-{os.urandom(8).hex()}.tmp" for folder in folders]
-    needed = [*inputs.values(), *names[len(plan.ready) :]]
+    needed = [*inputs.values(), *(file.path for file in plan.common)]
     seen: dict[str, int | None] = {path: Path(path).stat().st_size for path in needed}
     try:
         for mark in marks:

@@ -253,6 +253,11 @@ class Convolution:
     parameters: dict[str, Any]
 
     @property
+    def common(self) -> list[CommonFile]:
+        """The mask, if there is one; the kernel itself travels."""
+        return [] if self.mask_file is None else [self.mask_file]
+
+    @property
     def mask(self) -> "Array | None":
         """What the mask holds, if there is one."""
         return None if self.mask_file is None else _read_mask(self.mask_file, self.reading)

@@ -95,14 +95,14 @@ def nmi(
             folders += [] if folder is None else [folder]
             for outputs, path in zip(items, paths, strict=True):
                 outputs[what] = path
-    files = [None if name is None else CommonFile.found(name) for name in (fixed, mask)]
-    assert files[0] is not None
-    comparing = Comparing(files[0], files[1], bins, percentiles, batch.max_pixels)
+    common = [CommonFile.found(name) for name in (fixed, mask) if name is not None]
+    comparing = Comparing(common[0], common[1] if mask is not None else None, bins, percentiles, batch.max_pixels)
     plan = make_plan(
         [Item(name, outputs) for name, outputs in zip(moving, items, strict=True)],
         batch,
         fits=_fits,
-        others=[name for name in (fixed, mask) if name is not None],
+        others=[file.name for file in common],
+        common=common,
         folders=folders,
     )
     _fixed(comparing)  # what is wrong with it is wrong for all images

@@ -10,6 +10,7 @@ from pathlib import Path, PurePath
 import click
 
 from ..errors import ImgtoolError
+from .common import CommonFile
 from .inputs import place
 from .options import Batch, Writing
 
@@ -52,7 +53,7 @@ class Plan:
     ready: list[Item] = field(default_factory=list)
     skipped: list[Item] = field(default_factory=list)
     failed: list[tuple[Item, Exception]] = field(default_factory=list)
-    others: Sequence[str] = ()  # files that every item needs besides its input
+    common: Sequence[CommonFile] = ()  # what is read wherever the work is done
 
 
 def image_outputs(inputs: Sequence[str], batch: Batch) -> list[Path]:
@@ -145,14 +146,15 @@ def make_plan(
     *,
     fits: Callable[[Item], int],
     others: Sequence[str] = (),
+    common: Sequence[CommonFile] = (),
     folders: Sequence[Path] = (),
 ) -> Plan:
     """Sort `items` into ready, skipped and failed, and make the folders that the ready ones need.
 
     `fits` raises an ImgtoolError when an item's input cannot be read or its output cannot hold the result, and
-    estimates how many bytes the work needs; it looks at headers only. `others` are files that every item reads besides
-    its input, `folders` those that may be made besides the one named by -O. Of the items only those of this shard are
-    in the plan, but all are held against each other.
+    estimates how many bytes the work needs; it looks at headers only. `others` are files that the results depend on
+    besides the inputs; of them `common` are those that are read with each image. `folders` may be made besides the one
+    named by -O. Of the items only those of this shard are in the plan, but all are held against each other.
     """
     from .. import io
 
@@ -161,7 +163,7 @@ def make_plan(
     _refuse_inputs_as_outputs(
         [*([] if batch.in_place else items), *profile], [*(item.input for item in items), *others]
     )
-    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], others=others)
+    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], common=common)
     items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
     check_packing([f"a{batch.format}"] if batch.format else [path for item in items for path in _files(item)], batch)

@@ -129,13 +129,8 @@ def register(
     items, folders = plan_outputs(
         moving, {"transform": transform, "overlay": overlay, "checkerboard": checkerboard}, batch
     )
-    plan = make_plan(
-        items,
-        batch,
-        fits=partial(_fits, registering=chosen, reading=batch.reading),
-        others=chosen.files,
-        folders=folders,
-    )
+    fits = partial(_fits, registering=chosen, reading=batch.reading)
+    plan = make_plan(items, batch, fits=fits, others=chosen.files, common=chosen.common, folders=folders)
     chosen.references.read()
     work = partial(register_file, registering=chosen, reading=batch.reading, writing=batch.writing)
     return execute("register", plan, work, batch, parameters=chosen.parameters)

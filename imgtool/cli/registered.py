@@ -43,10 +43,10 @@ class ReferenceFiles:
     reading: Reading
 
     @property
-    def names(self) -> list[str]:
-        """The names of the files, as they were given."""
+    def given(self) -> list[CommonFile]:
+        """Those that there are."""
         files = (self.fixed, self.fixed_mask, self.moving_mask, self.initial, self.landmarks)
-        return [file.name for file in files if file is not None]
+        return [file for file in files if file is not None]
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -143,8 +143,13 @@ class Registering:
 
     @property
     def files(self) -> list[str]:
-        """Files that are read besides the moving image."""
-        return self.references.names
+        """Files that the result depends on besides the moving image."""
+        return [file.name for file in self.common]
+
+    @property
+    def common(self) -> list[CommonFile]:
+        """All of them are read wherever the work is done."""
+        return self.references.given
 
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the warped image will say; an ImgtoolError if there can be none."""

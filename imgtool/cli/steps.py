@@ -6,6 +6,7 @@ from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
 
+from .common import CommonFile
 from .options import Batch, Reading, Writing
 from .plan import Item, image_outputs, make_plan
 from .run import Done, change_image, check_holds, execute, size_of
@@ -26,7 +27,11 @@ class Step(Protocol):
 
     @property
     def files(self) -> Sequence[str]:
-        """Files that the operation reads besides the image."""
+        """Files that the result depends on besides the image."""
+
+    @property
+    def common(self) -> Sequence[CommonFile]:
+        """Those of them that are read wherever the work is done."""
 
     @property
     def dtype(self) -> str | None:
@@ -54,7 +59,9 @@ def apply_steps(
     """Take every input through `steps`; the exit status."""
     items = [Item(name, {"output": output}) for name, output in zip(inputs, image_outputs(inputs, batch), strict=True)]
     others = [name for step in steps for name in step.files]
-    plan = make_plan(items, batch, fits=partial(_fits, steps=steps, reading=batch.reading), others=others)
+    common = [file for step in steps for file in step.common]
+    fits = partial(_fits, steps=steps, reading=batch.reading)
+    plan = make_plan(items, batch, fits=fits, others=others, common=common)
     work = partial(steps_on_file, steps=steps, reading=batch.reading, writing=batch.writing)
     return execute(operation, plan, work, batch, parameters=parameters)
 

@@ -122,6 +122,11 @@ class Warping:
     together: bool = False
 
     @property
+    def common(self) -> tuple[CommonFile, ...]:
+        """The files of the transform."""
+        return self.sources
+
+    @property
     def transform(self) -> "Transform":
         """The transforms in all files as one."""
         return _transform(self.sources, self.force)
