@@ -12,7 +12,7 @@ from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown,
 from ._image import MAPPED, Image, Info, Metadata, Source, plain
 from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
-from ._writing import check_output, page_writer, stripped, unkept, write
+from ._writing import check_output, displaced, page_writer, stripped, unkept, write
 from .formats import SNIFFED, recognised
 
 __all__ = [
@@ -25,6 +25,7 @@ __all__ = [
     "PointTable",
     "check_output",
     "describe",
+    "displaced",
     "open_pages",
     "page_writer",
     "probe",

@@ -35,6 +35,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 # Deflate cannot pack more than this many bytes into one; a header that promises more lies.
 _DEFLATE_LIMIT = 1032
 _LONGEST_TEXT = 1 << 20
+_ALL_FILTERS = 6  # the level from which on each row gets the filter that suits it best
 
 
 def open_image(stream: BinaryIO, _format: str) -> Source:
@@ -314,13 +315,13 @@ def page_writer(
 
 
 def _encode(data: Array, level: int | None) -> bytes:
-    """Fast by default (level 1, run lengths over Paeth residues), by zlib's own strategy where a level is given."""
+    """Fast by default (level 1, run lengths over Paeth residues), by zlib's strategy for residues from level 2 on."""
     import imagecodecs
 
     settings = imagecodecs.PNG
-    strategy = settings.STRATEGY.RLE if level is None else settings.STRATEGY.DEFAULT
-    filtering = settings.FILTER.PAETH if level is None or level < 6 else settings.FILTER.ALL
     level = 1 if level is None else level
+    strategy = settings.STRATEGY.RLE if level == 1 else settings.STRATEGY.FILTERED
+    filtering = settings.FILTER.PAETH if level < _ALL_FILTERS else settings.FILTER.ALL
     return bytes(imagecodecs.png_encode(np.ascontiguousarray(data), level=level, strategy=strategy, filter=filtering))
 
 
