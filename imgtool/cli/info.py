@@ -48,9 +48,10 @@ def info(images: tuple[str, ...], recursive: bool, files_from: str | None, null:
 
 def _described(name: str) -> dict[str, Any]:
     from .. import io
+    from ..io.summary import summary
 
     header, metadata = io.describe(name)
-    return {"input": name, **_told(header), "metadata": io.summary(metadata)}
+    return {"input": name, **_told(header), "metadata": summary(metadata)}
 
 
 def _told(header: "Info") -> dict[str, Any]:

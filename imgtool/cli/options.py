@@ -277,7 +277,7 @@ _IMAGES = (
         "--png-level",
         type=click.IntRange(0, 9),
         metavar="0-9",
-        help="Effort to make PNG files small; 6 is what most programs take. Default: fast, a special case of level 1.",
+        help="Effort to make PNG files small: 0 is none, 1 fast, 6 what most programs take. Default: 1.",
     ),
     click.option(
         "--compression",

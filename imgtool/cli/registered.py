@@ -181,6 +181,7 @@ class Registering:
             raise ImgtoolError(f"{item.input} onto {references.name}: {error}") from error
         _judge(result, item, self.strict, done)
         _describe(result, item, done)
+        done.moved = True
         return result
 
     def warped(self, image: "Image", result: "Registration", threads: int) -> "Array":

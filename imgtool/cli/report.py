@@ -34,6 +34,7 @@ class Done:
     dtype: str | None = None
     seconds: dict[str, float] = field(default_factory=dict)
     warnings: list[str] = field(default_factory=list)
+    moved: bool = False  # whether the pixels lie elsewhere than those of the input
     saturated: dict[str, int] = field(default_factory=dict)  # how many values did not fit into a type
     details: dict[str, Any] = field(default_factory=dict)
     line: str | None = None  # for standard output, where --json does not replace it

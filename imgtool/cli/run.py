@@ -100,6 +100,10 @@ def prepared(item: Item, image: "Image", done: Done, *, writing: Writing, pages:
         if image.metadata.get("orientation", 1) != 1:
             done.warnings.append("shows turned without its orientation; add --auto-orient to turn the pixels instead")
         return io.stripped(image)
+    if done.moved:
+        image, place = io.displaced(image)
+        if place:
+            done.warnings.append(f"{place} tells of the place where the image was, and is not kept")
     if lost := io.unkept(item.outputs["output"], image, pages=pages, extension=item.format):
         done.warnings.append(f"the output cannot hold {lost}; --strip drops all metadata without this note")
     return image

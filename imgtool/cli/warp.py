@@ -154,6 +154,7 @@ class Warping:
         self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float
     ) -> "Array":
         """The warped pixels; see `steps.Step`."""
+        done.moved = True
         pages = image.pages
         grid = self._grid(pages[0].shape[:2])
         out = _room((len(pages), *grid, *pages[0].shape[2:]), dtype, item.scratch)

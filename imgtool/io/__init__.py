@@ -10,11 +10,9 @@ from typing import Any, BinaryIO
 from ..errors import ImgtoolError
 from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
 from ._image import MAPPED, Image, Info, Metadata, Source, plain
-from ._orient import upright
 from ._pages import Pages
 from ._points import PointTable, read_matches, read_points
-from ._summary import summary
-from ._writing import check_output, page_writer, stripped, unkept, write
+from ._writing import check_output, displaced, page_writer, stripped, unkept, write
 from .formats import SNIFFED, recognised
 
 __all__ = [
@@ -27,6 +25,7 @@ __all__ = [
     "PointTable",
     "check_output",
     "describe",
+    "displaced",
     "open_pages",
     "page_writer",
     "probe",
@@ -35,7 +34,6 @@ __all__ = [
     "read_matches",
     "read_points",
     "stripped",
-    "summary",
     "sweep",
     "unkept",
     "write",
@@ -170,7 +168,11 @@ def _source(stream: BinaryIO, *, auto_orient: bool) -> Source:
     found = recognised(head)
     stream.seek(0)
     source: Source = import_module(f".{found.module}", __name__).open_image(stream, found.name)
-    return upright(source) if auto_orient else source
+    if auto_orient:
+        from ._orient import upright
+
+        source = upright(source)
+    return source
 
 
 @contextmanager

@@ -1,44 +1,21 @@
 """The frames of an animated PNG: chunks, drawn and taken apart. https://www.w3.org/TR/png-3/#apng-frame-based-animation"""
 
 import struct
-import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass, field
-from fractions import Fraction
 from io import BytesIO
-from os import SEEK_END
 from typing import Any, BinaryIO
 
 import numpy as np
 
 from ..errors import ImgtoolError
+from ._chunks import chunk, walk
 from ._frames import changed, durations
 from ._image import Array, Metadata
 
-SIGNATURE = b"\x89PNG\r\n\x1a\n"
 _CLEAR, _RESTORE = 1, 2  # what is done to a frame before the next one is drawn
 _OVER = 1
 _FRAME = ">IIIIIHHBB"
-
-
-def walk(stream: BinaryIO) -> Iterator[tuple[bytes, int, int]]:
-    """Name, place and length of the bodies of the chunks that are whole, up to IEND."""
-    size = stream.seek(0, SEEK_END)
-    place = len(SIGNATURE)
-    while place + 12 <= size:
-        stream.seek(place)
-        length, name = struct.unpack(">I4s", stream.read(8))
-        if place + 12 + length > size:
-            return
-        yield name, place + 8, length
-        if name == b"IEND":
-            return
-        place += 12 + length
-
-
-def chunk(name: bytes, body: bytes) -> bytes:
-    """A chunk with its length and checksum."""
-    return struct.pack(">I", len(body)) + name + body + struct.pack(">I", zlib.crc32(body, zlib.crc32(name)))
 
 
 @dataclass
@@ -201,6 +178,8 @@ class FrameWriter:
         self._control(width, height, 0, 0)
 
     def _control(self, width: int, height: int, x: int, y: int) -> None:
+        from fractions import Fraction  # 2 ms, which every PNG would pay
+
         span = self._spans[self._number]
         # Numerator and denominator have 16 bits each.
         delay = Fraction(min(span / 1000, 65535)).limit_denominator(int(min(65535, 65_535_000 / max(span, 1))) or 1)

@@ -8,23 +8,17 @@ from collections.abc import Iterator
 from math import prod
 from typing import TYPE_CHECKING, Any
 
+from .formats import OME_TYPES
+
 if TYPE_CHECKING:
     from xml.etree import ElementTree
 
 LARGEST = 1 << 26  # characters; that of a plate of wells has some ten million
-TYPES = {
-    "bool": "bit",
-    "float32": "float",
-    "float64": "double",
-    "complex64": "complex",
-    "complex128": "double-complex",
-    **{name: name for name in ("int8", "int16", "int32", "uint8", "uint16", "uint32")},
-}
 _ATTRIBUTE = r"""\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*')"""
-_PIXELS = re.compile(rf"<(?:\w+:)?Pixels(?:{_ATTRIBUTE})*")
+_PIXELS = rf"<(?:\w+:)?Pixels(?:{_ATTRIBUTE})*"
 # A file names itself by them, and the name has changed.
-_UUID = re.compile(rf"<(?:\w+:)?UUID(?:{_ATTRIBUTE})*\s*>[^<]*</(?:\w+:)?UUID\s*>")
-_OWN_UUID = re.compile(rf"(<(?:\w+:)?OME(?:{_ATTRIBUTE})*?)\s+UUID\s*=\s*(?:\"[^\"]*\"|'[^']*')")
+_UUID = rf"<(?:\w+:)?UUID(?:{_ATTRIBUTE})*\s*>[^<]*</(?:\w+:)?UUID\s*>"
+_OWN_UUID = rf"(<(?:\w+:)?OME(?:{_ATTRIBUTE})*?)\s+UUID\s*=\s*(?:\"[^\"]*\"|'[^']*')"
 
 
 def fitted(text: str, *, pages: int, height: int, width: int, channels: int, dtype: str) -> str | None:
@@ -34,19 +28,20 @@ def fitted(text: str, *, pages: int, height: int, width: int, channels: int, dty
     """
     root = _root(text)
     elements = [] if root is None else list(_named(root, "Pixels"))
-    if root is None or not elements or dtype not in TYPES:
+    if root is None or not elements or dtype not in OME_TYPES:
         return None
     files = {element.get("FileName") for element in _named(root, "UUID")} - {None}
     if len(files) > 1 or any(_samples(element) != channels for element in elements):
         return None
     if sum(_planes(element) for element in elements) != pages:
         return None
-    changes = {"Type": TYPES[dtype], "SizeX": str(width), "SizeY": str(height)}
+    changes = {"Type": OME_TYPES[dtype], "SizeX": str(width), "SizeY": str(height)}
     if any(name not in element.attrib for element in elements for name in changes):
         return None
     # The bits that are in use are those of the type that was.
-    dropped = set() if all(e.get("Type") == TYPES[dtype] for e in elements) else {"SignificantBits"}
-    return _OWN_UUID.sub(r"\1", _UUID.sub("", _PIXELS.sub(lambda match: _changed(match[0], changes, dropped), text)))
+    dropped = set() if all(e.get("Type") == OME_TYPES[dtype] for e in elements) else {"SignificantBits"}
+    text = re.sub(_PIXELS, lambda match: _changed(match[0], changes, dropped), text)
+    return re.sub(_OWN_UUID, r"\1", re.sub(_UUID, "", text))
 
 
 def _changed(tag: str, changes: dict[str, str], dropped: set[str]) -> str:
@@ -62,7 +57,7 @@ def made(*, pages: int, height: int, width: int, channels: int, dtype: str) -> s
     space = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{space}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
-        f'DimensionOrder="XYCZT" Type="{TYPES[dtype]}" SizeX="{width}" SizeY="{height}" SizeC="{channels}" '
+        f'DimensionOrder="XYCZT" Type="{OME_TYPES[dtype]}" SizeX="{width}" SizeY="{height}" SizeC="{channels}" '
         f'SizeZ="{pages}" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="{channels}"/><TiffData/></Pixels>'
         "</Image></OME>"
     )

@@ -24,7 +24,9 @@ class Pages:
         if not 0 <= number < len(self):
             raise IndexError(f"page {number} of {len(self)}")
         with self._explained():
-            if len(self) > 1 and self._source.decode_page is not None:
+            if len(self) == 1:  # which is not kept: whoever asked for it may be done with it soon
+                data = self._source.decode()
+            elif self._source.decode_page is not None:
                 data = self._source.decode_page(number)
             else:
                 self._all = self._all or Image(self._source.decode(), self.info.channel_axis).pages

@@ -10,15 +10,18 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from copy import copy
 from functools import partial
-from typing import Any, BinaryIO
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import numpy as np
 
 from ..errors import ImgtoolError
-from ._apng import SIGNATURE, Canvas, Frame, FrameWriter, check_frames, chunk, frame, leaves_gaps, walk
+from ._chunks import SIGNATURE, chunk, walk
 from ._exif import orientation_of, with_orientation
 from ._image import Array, Image, Info, Metadata, Source, layout
 from .formats import LIBPNG_LARGEST
+
+if TYPE_CHECKING:  # 2 ms, which every still would pay
+    from ._apng import Frame
 
 # Samples per pixel and allowed bit depths by colour type.
 _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
@@ -32,6 +35,7 @@ _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), 
 # Deflate cannot pack more than this many bytes into one; a header that promises more lies.
 _DEFLATE_LIMIT = 1032
 _LONGEST_TEXT = 1 << 20
+_ALL_FILTERS = 6  # the level from which on each row gets the filter that suits it best
 
 
 def open_image(stream: BinaryIO, _format: str) -> Source:
@@ -39,13 +43,15 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     chunks = dict[bytes, bytes]()
     kept = list[tuple[bytes, bytes]]()
     pixels = list[tuple[int, int]]()
-    frames = list[Frame]()
+    frames: list[Frame] = []
     for name, start, length in walk(stream):
         if name == b"IDAT":
             pixels.append((start, length))
             if frames and not frames[0].sequenced:
                 frames[0].places.append((start, length))
         elif name == b"fcTL":
+            from ._apng import frame
+
             frames.append(frame(_body(stream, name, start, length), sequenced=bool(pixels)))
         elif name == b"fdAT" and frames and frames[-1].sequenced:
             frames[-1].places.append((start, length))
@@ -74,7 +80,11 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     return Source(info, metadata, lambda: _decode(header, stream, pixels).reshape(shape))
 
 
-def _animation(stream: BinaryIO, header: "_Header", frames: list[Frame], control: bytes, metadata: Metadata) -> Source:
+def _animation(
+    stream: BinaryIO, header: "_Header", frames: "list[Frame]", control: bytes, metadata: Metadata
+) -> Source:
+    from ._apng import Canvas, check_frames, leaves_gaps
+
     plays = check_frames(frames, control, header.width, header.height)
     sizes = [header.sized(entry.width, entry.height) for entry in frames]
     for sized, entry in zip(sizes, frames, strict=True):
@@ -295,19 +305,23 @@ def page_writer(
             writer.begin(data.shape[1], data.shape[0])
         stream.write(file[body:-12])
 
-    writer = None if pages == 1 else FrameWriter(stream, first.metadata, pages, encoded)
+    writer = None
+    if pages > 1:
+        from ._apng import FrameWriter
+
+        writer = FrameWriter(stream, first.metadata, pages, encoded)
     yield begin if writer is None else partial(writer.write, begin)
     stream.write(chunk(b"IEND", b""))
 
 
 def _encode(data: Array, level: int | None) -> bytes:
-    """Fast by default (level 1, run lengths over Paeth residues), by zlib's own strategy where a level is given."""
+    """Fast by default (level 1, run lengths over Paeth residues), by zlib's strategy for residues from level 2 on."""
     import imagecodecs
 
     settings = imagecodecs.PNG
-    strategy = settings.STRATEGY.RLE if level is None else settings.STRATEGY.DEFAULT
-    filtering = settings.FILTER.PAETH if level is None or level < 6 else settings.FILTER.ALL
     level = 1 if level is None else level
+    strategy = settings.STRATEGY.RLE if level == 1 else settings.STRATEGY.FILTERED
+    filtering = settings.FILTER.PAETH if level < _ALL_FILTERS else settings.FILTER.ALL
     return bytes(imagecodecs.png_encode(np.ascontiguousarray(data), level=level, strategy=strategy, filter=filtering))
 
 

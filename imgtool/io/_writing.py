@@ -119,6 +119,18 @@ def stripped(image: Image) -> Image:
     return replace(image, metadata={key: value for key, value in image.metadata.items() if key in STRUCTURE})
 
 
+def displaced(image: Image) -> tuple[Image, str]:
+    """An image whose pixels have moved, without what tells where in the world they are; and what that was, in words.
+
+    Examples
+    --------
+    >>> displaced(Image(np.zeros((4, 5)), None, {"nifti": bytes(352), "xmp": b"<x/>"}))[1]
+    'the NIfTI header'
+    """
+    kept = {key: value for key, value in image.metadata.items() if key not in ("geo", "nifti")}
+    return replace(image, metadata=kept), in_words(image.metadata.keys() - kept.keys())
+
+
 def write(
     path: PathLike,
     image: Image,
@@ -145,7 +157,7 @@ def write(
     extension : str, optional
         Names the format instead of the path, such as ".png".
     png_level : int, optional
-        Effort of PNG's compression, from 0 (none) to 9.
+        Effort of PNG's compression, from 0 (none) to 9; 1 if not given.
     compression : {"none", "packbits", "lzw", "deflate", "zstd"}, optional
         That of a TIFF file.
 

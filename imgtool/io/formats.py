@@ -8,7 +8,6 @@ from math import inf
 from pathlib import PurePath
 
 from ..errors import ImgtoolError
-from ._ome import TYPES as OME_TYPES
 
 _INTEGERS = "uint8 uint16 uint32 uint64 int8 int16 int32 int64"
 _NUMBERS = f"{_INTEGERS} float16 float32 float64 complex64 complex128"
@@ -43,6 +42,15 @@ class Format:
 
 LIBPNG_LARGEST = 1_000_000
 _COLOURS = ("RGB", "gray+alpha", "RGBA")
+# What OME-XML calls them.
+OME_TYPES = {
+    "bool": "bit",
+    "float32": "float",
+    "float64": "double",
+    "complex64": "complex",
+    "complex128": "double-complex",
+    **{name: name for name in ("int8", "int16", "int32", "uint8", "uint16", "uint32")},
+}
 _OME = frozenset(OME_TYPES) - {"bool"}
 _PROFILED = frozenset({"icc_profile", "exif", "xmp", "orientation"})
 _DESCRIBED = _PROFILED | {"resolution", "description"}

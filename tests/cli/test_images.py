@@ -12,6 +12,7 @@ from PIL import Image as Pictures
 
 from imgtool import io
 from imgtool.io import Image
+from imgtool.io.summary import summary
 
 IDENTITY = ("convolve", "-k", "identity")
 ABOUT = {"icc_profile": b"profile" * 9, "xmp": b"<x/>", "resolution": (300.0, 300.0, "inch"), "description": "words"}
@@ -259,8 +260,30 @@ def test_every_real_file_comes_back_with_its_pixels_and_what_it_said(script, sha
         metadata = [dict(image.metadata) for image in (before, after)]
         for entry in metadata:
             if "nifti" in entry:  # of scaled values it tells another type
-                entry["nifti"] = io.summary(entry)["nifti"]
+                entry["nifti"] = summary(entry)["nifti"]
         sizes = [entry.pop("resolution", (0, 0, "none"))[:2] for entry in metadata]
         assert sizes[0] == pytest.approx(sizes[1], rel=1e-4)  # JPEG counts in whole dots
         assert metadata[0] == metadata[1], record["input"]
     assert compared > 240
+
+
+def test_a_georeference_is_not_kept_where_pixels_have_moved(call, tmp_path):
+    geo = [(33550, 12, 3, (10.0, 10.0, 0.0), True), (33922, 12, 6, (0.0, 0.0, 0.0, 5e5, 4e6, 0.0), True)]
+    tifffile.imwrite(tmp_path / "a.tif", colours()[..., 0], extratags=geo, metadata=None)
+    (tmp_path / "t.json").write_text(
+        json.dumps(
+            {
+                "format": "imgtool-transform",
+                "version": 1,
+                "model": "translation",
+                "matrix": [[1, 0, 3], [0, 1, 0], [0, 0, 1]],
+                "fixed_shape": [12, 17],
+                "moving_shape": [12, 17],
+            }
+        )
+    )
+    assert call(*IDENTITY, "a.tif", "-o", "b.tif").stderr == ""
+    assert "geo" in io.read(tmp_path / "b.tif").metadata
+    result = call("warp", "a.tif", "-t", "t.json", "-o", "c.tif")
+    assert result.stderr == "a.tif: the georeference tells of the place where the image was, and is not kept\n"
+    assert "geo" not in io.read(tmp_path / "c.tif").metadata

@@ -11,6 +11,7 @@ from numpy.testing import assert_allclose, assert_array_equal
 from imgtool import io
 from imgtool.errors import ImgtoolError
 from imgtool.io import Image
+from imgtool.io.summary import summary
 
 AFFINE = (-2.0, 0.1, 0.0, 30.0, 0.0, 2.5, -0.2, -40.0, 0.0, 0.3, 3.0, -16.0)
 
@@ -111,7 +112,7 @@ def test_a_volume_from_elsewhere_gets_a_header(tmp_path):
         assert_array_equal(back.data, data, strict=True)
         assert back.channel_axis == axis
     image = io.read(tmp_path / "a.nii")
-    assert io.summary(image.metadata)["nifti"] == {
+    assert summary(image.metadata)["nifti"] == {
         "axes": {"Z": 4, "Y": 5, "X": 6},
         "pixel_size": {"x": (1.0, "mm"), "y": (1.0, "mm"), "z": (1.0, "mm")},
     }
