@@ -8,7 +8,8 @@ each pixel and sums it. Counts are whole numbers and add up to the same in any o
 from libc.math cimport NAN
 from libc.string cimport memset
 from windows cimport to_sub_bins
-from tables cimport gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows, tabulate
+from tables cimport (Levels, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
+                     tabulate)
 
 cdef extern from *:
     """
@@ -128,6 +129,7 @@ cdef class Alignment:
         cdef Py_ssize_t i
         cdef bint beside
         cdef int columns = sub_bin_count(low, high, per_bin)
+        cdef Levels no_levels = Levels(0, 0)
         if min(fixed.shape[0], fixed.shape[1], moving.shape[0], moving.shape[1]) < 2:
             raise ValueError("planes are 2 x 2 pixels or larger")
         if offsets.shape[0] != 2 or not 0 < offsets.shape[2] <= CHUNK:
@@ -143,7 +145,8 @@ cdef class Alignment:
         self.counts = np.zeros((lanes, columns * columns + 1), np.uint32)
         self.first, self.weights, self.narrow_slopes = (
             np.zeros(columns, np.intc), np.zeros((columns, 4)), np.zeros((columns, 4)))
-        sub_bin_windows(bins, low, high, per_bin, &self.first[0], &self.weights[0, 0], &self.narrow_slopes[0, 0])
+        sub_bin_windows(bins, low, high, per_bin, &no_levels, &self.first[0], &self.weights[0, 0],
+                        &self.narrow_slopes[0, 0])
         self.half_table, self.work = np.zeros(bins * columns), np.zeros(2 * bins)
         self.table = np.zeros(columns * columns + 1, np.float32)
         self.joint, self.slopes, self.marginals = (

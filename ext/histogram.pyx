@@ -9,8 +9,8 @@ from libc.math cimport NAN
 from libc.string cimport memcpy, memset
 from bspline cimport real
 from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look, padded
-from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
-                     tabulate)
+from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
+                     sub_bin_windows, tabulate)
 from tails cimport Tails, collect_tails
 from windows cimport (Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half, stretched,
                       to_coordinates)
@@ -168,8 +168,9 @@ cdef class Workspace:
     cdef list windows  # of EXACT and HALF: tables to sum in, all zero, one for each thread that has asked
     cdef unsigned int[:, ::1] counts  # of COUNTS: a table per lane, and a cell for the missing samples
     cdef int[::1] cells  # of COUNTS: where each sample was counted
-    cdef int[::1] first
-    cdef double[:, ::1] weights, narrow_slopes
+    # The windows of sub-bins, of fixed and of moving.
+    cdef int[:, ::1] first
+    cdef double[:, :, ::1] weights, narrow_slopes
     cdef double[::1] half_table
     cdef double[::1] work
     cdef readonly double[:, ::1] joint, slopes
@@ -180,7 +181,7 @@ cdef class Workspace:
 
     def __init__(self, int bins, double low, double high, int method, int per_bin, int lanes):
         import numpy as np
-        cdef int rows
+        cdef int image, rows
         self.bins, self.low, self.high, self.method, self.per_bin = bins, low, high, method, per_bin
         self.columns = sub_bin_count(low, high, per_bin)
         rows = bins if method == EXACT else self.columns
@@ -192,14 +193,23 @@ cdef class Workspace:
             self.single_table = np.zeros(rows * bins, np.float32)
             self.double_table = np.zeros(rows * bins)
         if method != EXACT:
-            self.first = np.zeros(rows, np.intc)
-            self.weights, self.narrow_slopes = np.zeros((rows, 4)), np.zeros((rows, 4))
+            self.first = np.zeros((2, rows), np.intc)
+            self.weights, self.narrow_slopes = np.zeros((2, rows, 4)), np.zeros((2, rows, 4))
             self.half_table = np.zeros(bins * rows)
-            sub_bin_windows(
-                bins, low, high, per_bin, &self.first[0], &self.weights[0, 0], &self.narrow_slopes[0, 0])
+            for image in range(2):
+                self.set_levels(image, 0, 0)
         self.cells = np.zeros(0, np.intc)
         self.joint, self.slopes = np.zeros((bins, bins)), np.zeros((bins, bins))
         self.marginals, self.work, self.figures = np.zeros((2, bins)), np.zeros(2 * bins), np.zeros(5)
+
+    def set_levels(self, int image, double one, double step):
+        """The fixed (0) or moving (1) image has values at the coordinate `one` and multiples of `step` from it only.
+
+        Not used by EXACT; `step` is 0 where there are no levels, as in the beginning.
+        """
+        cdef Levels levels = Levels(one, step)
+        sub_bin_windows(self.bins, self.low, self.high, self.per_bin, &levels, &self.first[image, 0],
+                        &self.weights[image, 0, 0], &self.narrow_slopes[image, 0, 0])
 
     def take(self, Image fixed not None, double fixed_origin, double fixed_scale, Image moving not None,
              double moving_origin, double moving_scale):
@@ -246,7 +256,8 @@ cdef class Workspace:
         """Make a histogram of the windows that were summed, which become 0."""
         cdef int bins = self.bins
         if self.method == HALF:
-            gather_rows(<const double *>sums, self.columns, bins, &self.first[0], &self.weights[0, 0], bins, part)
+            gather_rows(<const double *>sums, self.columns, bins, &self.first[0, 0], &self.weights[0, 0, 0], bins,
+                        part)
             memset(sums, 0, sizeof(double) * self.columns * bins)
         else:
             memset(part, 0, sizeof(double) * bins * bins)
@@ -262,9 +273,9 @@ cdef class Workspace:
                 for lane in range(1, lanes):
                     for i in range(self.counts.shape[1]):
                         self.counts[0, i] += self.counts[lane, i]
-                gather_rows(&self.counts[0, 0], columns, columns, &self.first[0], &self.weights[0, 0], bins,
+                gather_rows(&self.counts[0, 0], columns, columns, &self.first[0, 0], &self.weights[0, 0, 0], bins,
                             &self.half_table[0])
-                gather_columns(&self.half_table[0], bins, columns, &self.first[0], &self.weights[0, 0], bins,
+                gather_columns(&self.half_table[0], bins, columns, &self.first[1, 0], &self.weights[1, 0, 0], bins,
                                &self.joint[0, 0])
             else:
                 memcpy(&self.joint[0, 0], &self.parts[0, 0, 0], sizeof(double) * bins * bins)
@@ -284,14 +295,15 @@ cdef class Workspace:
         for i in range(bins * bins):
             slopes[i] *= scale
         if self.method == COUNTS:
-            spread_columns(slopes, bins, bins, columns, &self.first[0], &self.narrow_slopes[0, 0], &self.half_table[0])
-            spread_rows(&self.half_table[0], columns, columns, &self.first[0], &self.weights[0, 0],
+            spread_columns(slopes, bins, bins, columns, &self.first[1, 0], &self.narrow_slopes[1, 0, 0],
+                           &self.half_table[0])
+            spread_rows(&self.half_table[0], columns, columns, &self.first[0, 0], &self.weights[0, 0, 0],
                         &self.single_table[0])
         elif self.method == HALF:
             if self.fixed.single:
-                spread_rows(slopes, bins, columns, &self.first[0], &self.weights[0, 0], &self.single_table[0])
+                spread_rows(slopes, bins, columns, &self.first[0, 0], &self.weights[0, 0, 0], &self.single_table[0])
             else:
-                spread_rows(slopes, bins, columns, &self.first[0], &self.weights[0, 0], &self.double_table[0])
+                spread_rows(slopes, bins, columns, &self.first[0, 0], &self.weights[0, 0, 0], &self.double_table[0])
         else:
             for i in range(bins * bins):
                 self.single_table[i] = <float>slopes[i]

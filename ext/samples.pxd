@@ -96,8 +96,9 @@ cdef inline void fetch(const Samples *samples, Py_ssize_t start, Py_ssize_t coun
             axis -= 1
 
 
-# Everything that vectorises is done for a whole step of samples, before the scattered reads and writes. A step is short,
-# so that the processor, which looks some hundreds of instructions ahead, brings memory for one while it computes another.
+# Everything that vectorises is done for a whole step of samples, before the scattered reads and writes. A step is
+# short, so that the processor, which looks some hundreds of instructions ahead, brings memory for one while it
+# computes another.
 cdef enum:
     STEP = 64
     BLOCK = 256  # samples that are fetched at a time where they do not lie in memory as they are wanted

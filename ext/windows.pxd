@@ -42,8 +42,8 @@ cdef inline void to_coordinates(const real *values, const Mapping *mapping, real
         out[k] = value if value < high else high
 
 
-cdef inline bint find_samples(const real *fixed, const real *moving, result *exists) noexcept nogil:
-    """1 for samples that exist, 0 for others; whether there is any."""
+cdef inline int find_samples(const real *fixed, const real *moving, result *exists) noexcept nogil:
+    """1 for samples that exist, 0 for others; how many do."""
     cdef int k, found = 0
     cdef real both[STEP]
     for k in range(STEP):
@@ -52,7 +52,7 @@ cdef inline bint find_samples(const real *fixed, const real *moving, result *exi
         found += both[k] == 0
     for k in range(STEP):
         exists[k] = 1 if both[k] == 0 else 0
-    return found > 0
+    return found
 
 
 cdef inline void place(const real *positions, int bins, real *whole, result *t) noexcept nogil:
@@ -117,8 +117,8 @@ cdef inline void add_exact(
     cdef double exists[STEP]
     cdef double t[STEP]
     cdef double weights[4 * STEP]
-    cdef int k, r, stride = stretched(bins)
-    if not find_samples(fixed, moving, exists):
+    cdef int k, r, stride = stretched(bins), found = find_samples(fixed, moving, exists)
+    if found == 0:
         return
     to_coordinates(fixed, fixed_mapping, position)
     place(position, bins, row, t)
@@ -126,9 +126,10 @@ cdef inline void add_exact(
     to_coordinates(moving, moving_mapping, position)
     place(position, bins, column, t)
     locate(row, column, stride, 4, first)
-    for r in range(4):
-        for k in range(STEP):
-            weights[r * STEP + k] *= exists[k]
+    if found < STEP:
+        for r in range(4):
+            for k in range(STEP):
+                weights[r * STEP + k] *= exists[k]
     add_patches(table, stride, first, weights, t, STEP)
 
 
@@ -142,7 +143,7 @@ cdef inline void add_half(
     cdef double exists[STEP]
     cdef double t[STEP]
     cdef int k
-    if not find_samples(fixed, moving, exists):
+    if find_samples(fixed, moving, exists) == 0:
         return
     to_coordinates(fixed, fixed_mapping, position)
     to_sub_bins(position, STEP, <real>fixed_mapping.low, <real>fixed_mapping.high, per_bin, row)
@@ -201,7 +202,6 @@ cdef inline void slope_exact(
     cdef real t[STEP]
     cdef real weights[4 * STEP]
     cdef real slopes[4 * STEP]
-    cdef int k
     to_coordinates(fixed, fixed_mapping, position)
     place(position, bins, row, t)
     weigh(t, weights)

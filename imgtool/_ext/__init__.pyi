@@ -170,6 +170,7 @@ class Workspace:
     marginals: Any
     figures: Any
     def __init__(self, bins: int, low: float, high: float, method: int, per_bin: int, lanes: int) -> None: ...
+    def set_levels(self, image: int, one: float, step: float) -> None: ...
     def take(
         self,
         fixed: Image,

@@ -178,10 +178,7 @@ def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float])
     """Intensities that the percentiles lie below and above, as far as a few samples can tell."""
     if values.size <= 2 * _SAMPLES:
         return _EVERYTHING
-    step = values.size // _SAMPLES
-    # A step with a divisor in common with the row length would see some columns only.
-    while gcd(step, values.shape[-1]) > 1:
-        step += 1
+    step = _coprime(values.size // _SAMPLES, values.shape)
     sample = _every(values, step) if mask is None else _every(values, step)[_every(mask, step)]
     sample = np.sort(sample[np.isfinite(sample)])
     if sample.size < _SAMPLES // 8:
@@ -197,6 +194,30 @@ def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float])
         return _EVERYTHING
     beyond = max(low + 1, sample.size - high) / sample.size
     return _Bracket(float(sample[low]), float(sample[high]), beyond)
+
+
+def levels(values: Array) -> tuple[float, float]:
+    """One of the intensities of an image, and the distance of each to the next if there are such steps, else 0."""
+    if values.dtype.kind in "biu":
+        return 0.0, 1.0
+    sample = np.unique(_every(values, _coprime(values.size // 512, values.shape)).astype(np.float64))
+    sample = sample[np.isfinite(sample)]
+    if sample.size < 2:
+        return 0.0, 0.0
+    with np.errstate(all="ignore"):
+        above = sample - sample[0]
+        # From the widest distance, so that rounding does not add up.
+        step = above[-1] / np.rint(above[-1] / np.diff(sample).min())
+        whole = np.abs(above / step - np.rint(above / step)).max() < 0.01
+    return float(sample[0]), float(step) if whole else 0.0
+
+
+def _coprime(step: int, shape: tuple[int, ...]) -> int:
+    """`step` or a little more; with a divisor in common with the row length it would see some columns only."""
+    step = max(step, 1)
+    while shape and gcd(step, shape[-1]) > 1:
+        step += 1
+    return step
 
 
 def _every(values: Array, step: int) -> Array:
