@@ -268,6 +268,11 @@ def test_equal_images_come_back_unchanged(pd):
     np.testing.assert_array_equal(result.warped, pd)
 
 
+def test_equal_images_too_small_to_search_come_back_unchanged():
+    tiny = np.random.default_rng(0).integers(0, 255, (5, 5), dtype=np.uint8)
+    np.testing.assert_array_equal(register(tiny, tiny).transform.matrix, np.eye(3))
+
+
 @pytest.mark.parametrize("motion", TRUTH)
 def test_swapping_the_images_gives_the_inverse(t1, motion):
     moving = itk(f"pd_{motion}")
