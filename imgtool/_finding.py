@@ -16,8 +16,8 @@ Matrix = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
 Planes = tuple[Plane, Plane]
 
-# A result that moves the corners by less than this, in pixels, and is not better than the start, is the start: images
-# that fit from the beginning come back unchanged.
+# A result that moves the corners by less than this, in pixels, and is not better than the start by more than chance, is
+# the start: images that fit from the beginning come back unchanged.
 _SAME_PLACE = 0.1
 # What noise adds to the information, in nats for each parameter, is one half on average where pixels are independent
 # (Wilks 1938); samples interpolated from common pixels double that. Four times as much is no chance.
@@ -75,10 +75,12 @@ def find(
         raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
     top = climb(levels, start, model, bins, frame, way.look.fine, threads)
     nmi_after, _ = judge.evaluate(top.matrix)
-    if frame.distance(top.matrix, begin) < _SAME_PLACE and (
-        nmi_after < nmi_before or (initial is None and planes[0].shape == planes[1].shape and _by_chance(top, begin))
+    score, alike = way.look.fine.score(top.matrix), planes[0].shape == planes[1].shape
+    near = frame.distance(top.matrix, begin) < _SAME_PLACE
+    if (nmi_after < nmi_before and (near or score <= way.look.fine.score(begin))) or (
+        near and initial is None and alike and _by_chance(top, begin)
     ):
-        top, nmi_after = top._replace(matrix=begin), nmi_before
+        top, nmi_after, score = top._replace(matrix=begin), nmi_before, way.look.fine.score(begin)
     rivals = way.look.rivals() if found is None else [found.best, *found.rivals]
     return Finding(
         way.mirror @ top.matrix,
@@ -86,7 +88,7 @@ def find(
         top.steps,
         nmi_before,
         nmi_after,
-        _confidence(way.look.fine.score(top.matrix), rivals, top.matrix, frame),
+        _confidence(score, rivals, top.matrix, frame),
         "none" if found is None else found.kind,
         _reason(model, start, top),
     )

@@ -27,7 +27,7 @@ _ITERATIONS = 60
 # In pixels of the level: the first step of an ascent, and the longest; the longest of settling, what it probes the
 # curvature by, and where it ends.
 _FIRST_STEP, _LONGEST_STEP = 1.0, 4.0
-_LONGEST_STEP_SETTLING, _PROBE, _LAST_STEP = 0.5, 0.4, 0.01
+_LONGEST_STEP_SETTLING, _PROBE, _LAST_STEP, _LAST_STEP_TO_A_CUSP = 0.5, 0.4, 0.01, 0.001
 # As many samples as this in both directions together make the noise of sampling small beside that of the images.
 _ENOUGH_SAMPLES = 1 << 18
 
@@ -185,13 +185,13 @@ class Level:
             tolerance=_LAST_STEP * self._factor,
         )
         if not settled:
-            # Equal images meet in a cusp, where no gradient vanishes.
+            # Equal images meet in a cusp, where no gradient vanishes, and values tell the place well.
             best = maximise(
                 height,
                 best.parameters,
                 first_step=_PROBE * self._factor,
                 longest_step=_LONGEST_STEP_SETTLING * self._factor,
-                tolerance=_LAST_STEP * self._factor,
+                tolerance=_LAST_STEP_TO_A_CUSP * self._factor,
                 iterations=_ITERATIONS,
             )
         return Ascent(self._frame.matrix(model, best.parameters), best.value, best.iterations)
