@@ -61,6 +61,7 @@ def checked_kernel(text, **options):
 
 
 @given(TEXT, st.sampled_from([2, 3]))
+@example(" @\ngaussian", 2)
 def test_any_text_is_a_kernel_or_no_kernel(text, axes):
     assume(not text.startswith("@"))
     checked_kernel(text, axes=axes)

@@ -12,8 +12,8 @@ from typing import Any
 import click
 
 from .. import __version__
-from ..errors import ImgtoolError
-from .words import HELP, advice, one_line
+from ..errors import ImgtoolError, one_line
+from .words import HELP, advice
 
 # Each command is the function of the same name in the module of the same name; its line for help stands here, because
 # importing all modules for their first lines would double the time that help takes.

@@ -19,11 +19,10 @@ import click
 
 from .. import __version__
 from .. import batch as batches
-from ..errors import ImgtoolError
+from ..errors import ImgtoolError, one_line
 from .options import Batch
 from .plan import Item, Plan
 from .report import Done
-from .words import one_line
 
 if TYPE_CHECKING:
     from .run import Run

@@ -7,11 +7,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import batch as batches
+from ..errors import one_line
 from .inputs import gather
 from .options import input_options, inputs_argument
 from .plan import Item
 from .report import sentence
-from .words import HELP, one_line
+from .words import HELP
 
 if TYPE_CHECKING:
     from ..io import Info

@@ -12,10 +12,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from ..errors import ImgtoolError
+from ..errors import ImgtoolError, one_line
 from .options import Batch
 from .plan import Item, Plan
-from .words import one_line
 
 if TYPE_CHECKING:
     from tqdm import tqdm

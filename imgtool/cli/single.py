@@ -6,9 +6,8 @@ from typing import Any, TypeVar
 
 import click
 
-from ..errors import ImgtoolError
+from ..errors import ImgtoolError, one_line
 from .options import parsed
-from .words import one_line
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 

@@ -1,14 +1,8 @@
-"""What is said, and how: the form of help, text as one line, advice. Part of every start, it imports nothing."""
+"""What is said, and how: the form of help, advice. Part of every start, it imports nothing."""
 
 from collections.abc import Iterable
 
 HELP = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
-
-
-def one_line(text: str) -> str:
-    """`text` as one printable line: control characters and undecodable bytes of file names are written as escapes."""
-    plain = text.encode("utf-8", "backslashreplace").decode("utf-8")
-    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode("ascii") for c in plain)
 
 
 def advice(name: str, known: Iterable[str]) -> str:

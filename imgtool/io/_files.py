@@ -13,7 +13,7 @@ from shutil import copyfileobj
 from time import time
 from typing import BinaryIO
 
-from ..errors import ImgtoolError
+from ..errors import ImgtoolError, one_line
 
 PathLike = str | os.PathLike[str]
 STANDARD_OUTPUT = Path("/dev/stdout")
@@ -33,8 +33,7 @@ _REASONS = {
 
 def shown(path: PathLike) -> str:
     """`path` as it can stand in a one-line message: odd characters and undecodable bytes escaped."""
-    text = os.fspath(path)
-    return "".join(c if c.isprintable() else c.encode("unicode_escape", "surrogatepass").decode() for c in text)
+    return one_line(os.fspath(path))
 
 
 def reason(error: OSError) -> str:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from ..errors import ImgtoolError
+from ..errors import ImgtoolError, one_line
 from ._arrays import Array, check_taps, shortened
 
 ReadImage = Callable[[str], npt.NDArray[np.generic]]
@@ -44,43 +44,43 @@ def rows_of_text(text: str, where: str) -> Array:
 
 def read_file(name: str, read_image: ReadImage | None) -> tuple[Array, float]:
     """The kernel in a file, and its bias, which only a libvips matrix has."""
-    path = Path(name)
+    path, where = Path(name), one_line(name)
     kind = path.suffix.lower()
     if kind not in _FILE_TYPES:
         if not kind or read_image is None:
             images = "" if read_image is None else " or an image"
-            raise ImgtoolError(f"{name or '@'}: a kernel file must be one of {', '.join(_FILE_TYPES)}{images}")
-        return _checked(read_image(name), name), 0.0
+            raise ImgtoolError(f"{where or '@'}: a kernel file must be one of {', '.join(_FILE_TYPES)}{images}")
+        return _checked(read_image(name), where), 0.0
     try:
         if not path.exists():
-            raise ImgtoolError(f"{name}: no such kernel file")
+            raise ImgtoolError(f"{where}: no such kernel file")
         if not path.is_file():
-            raise ImgtoolError(f"{name}: not a regular file")
+            raise ImgtoolError(f"{where}: not a regular file")
         if path.stat().st_size > _MAX_FILE_BYTES:
-            raise ImgtoolError(f"{name}: a kernel file may have {_MAX_FILE_BYTES} bytes at most")
+            raise ImgtoolError(f"{where}: a kernel file may have {_MAX_FILE_BYTES} bytes at most")
         if kind == ".npy":
             # Mapped, not loaded: a header that promises terabytes costs nothing. np.load would open archives as well.
-            return _checked(np.lib.format.open_memmap(path, mode="r"), name), 0.0
+            return _checked(np.lib.format.open_memmap(path, mode="r"), where), 0.0
         text = path.read_text(encoding="utf-8-sig")
         if kind == ".json":
-            return _json_array(json.loads(text), name), 0.0
+            return _json_array(json.loads(text), where), 0.0
     except OSError as error:
-        raise ImgtoolError(f"{name}: {error.strerror or error}") from error
+        raise ImgtoolError(f"{where}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
-        raise ImgtoolError(f"{name}: not text in UTF-8") from error
+        raise ImgtoolError(f"{where}: not text in UTF-8") from error
     except json.JSONDecodeError as error:
-        raise ImgtoolError(f"{name}: not JSON (line {error.lineno}: {error.msg})") from error
+        raise ImgtoolError(f"{where}: not JSON (line {error.lineno}: {error.msg})") from error
     except RecursionError as error:
-        raise ImgtoolError(f"{name}: must hold a list of rows of numbers, not lists nested without end") from error
+        raise ImgtoolError(f"{where}: must hold a list of rows of numbers, not lists nested without end") from error
     except (ValueError, EOFError) as error:
         if isinstance(error, ImgtoolError):
             raise
-        raise ImgtoolError(f"{name}: not a kernel that can be read ({error})") from error
+        raise ImgtoolError(f"{where}: not a kernel that can be read ({one_line(str(error))})") from error
     if kind == ".mat":
-        return _vips_matrix(text, name)
+        return _vips_matrix(text, where)
     lines = [line.partition("#")[0] for line in text.split("\n")]
     # Semicolons separate rows in a .txt; in a .csv they would separate columns for half of the world.
-    return _parse_rows(lines, name, semicolons=kind == ".txt"), 0.0
+    return _parse_rows(lines, where, semicolons=kind == ".txt"), 0.0
 
 
 def _vips_matrix(text: str, where: str) -> tuple[Array, float]:

@@ -11,7 +11,7 @@ import pytest
 
 from imgtool import __version__, _ext
 from imgtool.cli import cli
-from imgtool.cli.words import one_line
+from imgtool.errors import one_line
 
 COMMANDS = [
     "convolve",
