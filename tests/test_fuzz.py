@@ -185,6 +185,7 @@ def test_any_bytes_are_tags_or_none_and_go_into_a_block_again(content, head):
 
 
 @given(st.lists(st.tuples(st.integers(0, 500), st.sampled_from(list("<>\"'=/ 09xYZ&;")))), st.booleans())
+@example([(469, ">")], False)
 def test_any_text_is_ome_xml_or_none(changes, removed):
     text = list(made(pages=2, height=3, width=4, channels=1, dtype="uint8"))
     for place, letter in changes:

@@ -5,6 +5,7 @@ https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/specification.html
 
 import re
 from collections.abc import Iterator
+from itertools import permutations
 from math import prod
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +14,7 @@ from .formats import OME_TYPES
 if TYPE_CHECKING:
     from xml.etree import ElementTree
 
+_ORDERS = ["XY" + "".join(slow) for slow in permutations("ZCT")]  # of the axes, the fastest first
 LARGEST = 1 << 26  # characters; that of a plate of wells has some ten million
 _ATTRIBUTE = r"""\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*')"""
 _PIXELS = rf"<(?:\w+:)?Pixels(?:{_ATTRIBUTE})*"
@@ -37,6 +39,8 @@ def fitted(text: str, *, pages: int, height: int, width: int, channels: int, dty
         return None
     changes = {"Type": OME_TYPES[dtype], "SizeX": str(width), "SizeY": str(height)}
     if any(name not in element.attrib for element in elements for name in changes):
+        return None
+    if any(element.get("DimensionOrder") not in _ORDERS for element in elements):
         return None
     # The bits that are in use are those of the type that was.
     dropped = set() if all(e.get("Type") == OME_TYPES[dtype] for e in elements) else {"SignificantBits"}
@@ -103,8 +107,9 @@ def summary(text: str) -> dict[str, Any]:
     if not elements:
         return {}
     first = elements[0]
-    order = first.get("DimensionOrder", "XYZCT")[::-1]
-    axes = {axis: size for axis in order if (axis in "XYZCT" and (size := _size(first, axis)) > 1) or axis in "XY"}
+    order = first.get("DimensionOrder")
+    order = (order if order in _ORDERS else "XYZCT")[::-1]
+    axes = {axis: size for axis in order if (size := _size(first, axis)) > 1 or axis in "XY"}
     found: dict[str, Any] = {"axes": axes}
     sizes = {
         axis.lower(): (float(value), first.get(f"PhysicalSize{axis}Unit", "µm"))
