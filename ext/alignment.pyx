@@ -8,7 +8,8 @@ each pixel and sums it. Counts are whole numbers and add up to the same in any o
 from libc.math cimport NAN
 from libc.string cimport memset
 from windows cimport to_sub_bins
-from tables cimport gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows, tabulate
+from tables cimport (Levels, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
+                     tabulate)
 
 cdef extern from *:
     """
@@ -102,12 +103,13 @@ cdef inline void interpolate(
 cdef class Alignment:
     """Two planes of bin coordinates in [low, high], NaN where a pixel is missing, 2 x 2 pixels or larger.
 
-    Sample (row, column) lies at (column, row) + `offsets`[:, row, column] in the fixed plane, an array that repeats
-    like tiles at most 64 columns wide; `matrix` takes it, as (x, y, 1), to the moving plane. One evaluation is `add`
-    for every lane, `tabulate`, then `differentiate` for every slab of rows.
+    Sample (row, column) lies at p = (column, row) + `offsets`[:, row, column], an array that repeats like tiles at most
+    64 columns wide: at `fineness` p in the fixed plane, and where `matrix` takes it, as (x, y, 1), in the moving plane.
+    One evaluation is `add` for every lane, `tabulate`, then `differentiate` for every slab of rows.
     """
 
     cdef readonly int bins, per_bin, columns, height, width
+    cdef int fineness
     cdef float low, high
     cdef const float[:, ::1] moving
     cdef const float[:, :, ::1] offsets
@@ -123,16 +125,18 @@ cdef class Alignment:
     cdef readonly double[::1] figures
 
     def __init__(self, const float[:, ::1] fixed, const float[:, ::1] moving, const float[:, :, ::1] offsets, int bins,
-                 float low, float high, int per_bin, int lanes):
+                 float low, float high, int per_bin, int lanes, int fineness):
         cdef Py_ssize_t i
         cdef bint beside
         cdef int columns = sub_bin_count(low, high, per_bin)
+        cdef Levels no_levels = Levels(0, 0)
         if min(fixed.shape[0], fixed.shape[1], moving.shape[0], moving.shape[1]) < 2:
             raise ValueError("planes are 2 x 2 pixels or larger")
         if offsets.shape[0] != 2 or not 0 < offsets.shape[2] <= CHUNK:
             raise ValueError("offsets are (2, rows, columns), at most 64 columns")
         self.bins, self.per_bin, self.columns, self.low, self.high = bins, per_bin, columns, low, high
-        self.height, self.width = <int>fixed.shape[0], <int>fixed.shape[1]
+        self.fineness = fineness
+        self.height, self.width = <int>(fixed.shape[0] - 1) // fineness + 1, <int>(fixed.shape[1] - 1) // fineness + 1
         self.moving, self.offsets = moving, offsets
         import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
         self.fixed_sub_bins = np.empty((self.height, self.width), np.uint16)
@@ -141,7 +145,8 @@ cdef class Alignment:
         self.counts = np.zeros((lanes, columns * columns + 1), np.uint32)
         self.first, self.weights, self.narrow_slopes = (
             np.zeros(columns, np.intc), np.zeros((columns, 4)), np.zeros((columns, 4)))
-        sub_bin_windows(bins, low, high, per_bin, &self.first[0], &self.weights[0, 0], &self.narrow_slopes[0, 0])
+        sub_bin_windows(bins, low, high, per_bin, &no_levels, &self.first[0], &self.weights[0, 0],
+                        &self.narrow_slopes[0, 0])
         self.half_table, self.work = np.zeros(bins * columns), np.zeros(2 * bins)
         self.table = np.zeros(columns * columns + 1, np.float32)
         self.joint, self.slopes, self.marginals = (
@@ -151,7 +156,7 @@ cdef class Alignment:
             beside = False
             for i in range(offsets.shape[1] * offsets.shape[2] * 2):
                 beside |= (&offsets[0, 0, 0])[i] != 0
-            self.place_fixed(&fixed[0, 0], beside)
+            self.place_fixed(fixed, beside)
 
     cdef Chunk chunk_at(self, int row, int column) noexcept nogil:
         cdef Chunk chunk
@@ -161,10 +166,10 @@ cdef class Alignment:
         chunk.x_offsets, chunk.y_offsets = &self.offsets[0, line, 0], &self.offsets[1, line, 0]
         return chunk
 
-    cdef void place_fixed(self, const float *fixed, bint beside) noexcept nogil:
+    cdef void place_fixed(self, const float[:, ::1] fixed, bint beside) noexcept nogil:
         """The sub-bins of the fixed plane, sampled in the same way as moving if samples lie beside the pixels."""
-        cdef double[9] identity = [1, 0, 0, 0, 1, 0, 0, 0, 1]
-        cdef Plane plane = Plane(fixed, self.height, self.width)
+        cdef double[9] matrix = [self.fineness, 0, 0, 0, self.fineness, 0, 0, 0, 1]
+        cdef Plane plane = Plane(&fixed[0, 0], <int>fixed.shape[0], <int>fixed.shape[1])
         cdef Chunk chunk
         cdef int row, column, k
         cdef float u[CHUNK]
@@ -178,12 +183,12 @@ cdef class Alignment:
             column = 0
             while column < self.width:
                 chunk = self.chunk_at(row, column)
-                locate(&chunk, identity, &plane, corner, u, v, along_x, along_y)
+                locate(&chunk, matrix, &plane, corner, u, v, along_x, along_y)
                 interpolate(&plane, corner, u, v, chunk.count, value, along_x, along_y)
                 if not beside:
                     # A pixel is there also where its neighbour is missing.
                     for k in range(chunk.count):
-                        value[k] = fixed[<Py_ssize_t>row * self.width + column + k]
+                        value[k] = fixed[row * self.fineness, (column + k) * self.fineness]
                 to_sub_bins(value, chunk.count, self.low, self.high, self.per_bin, sub_bin)
                 for k in range(chunk.count):
                     sub_bin[k] = sub_bin[k] if value[k] == value[k] else NOWHERE

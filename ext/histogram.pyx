@@ -5,16 +5,15 @@ masked, NaN or infinite in either image does not exist.
 """
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer, Py_buffer
-from libc.string cimport memset
+from libc.math cimport NAN
+from libc.string cimport memcpy, memset
 from bspline cimport real
-from samples cimport Ahead, Samples, bring, describe, expect, expect_samples, look
-from tables cimport (fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
-                     tabulate)
-from windows cimport (BLOCK, Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half,
-                      stretched, to_coordinates)
-
-cdef enum:
-    STRIP = 32
+from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look, padded
+from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
+                     sub_bin_windows, tabulate)
+from tails cimport Tails, collect_tails
+from windows cimport (Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half, stretched,
+                      to_coordinates)
 
 
 cdef enum Method:  # the order of imgtool.metrics.METHODS
@@ -58,61 +57,13 @@ cdef class Image:
         return self.samples.size
 
 
-cdef struct Tails:
-    Py_ssize_t finite, below, above, low_ties, high_ties
-
-
-cdef bint collect_tails(
-    const Samples *samples, real low, real high, real[::1] below, real[::1] above, Py_ssize_t start, Py_ssize_t stop,
-    Tails *found
-) noexcept nogil:
-    """Returns whether there was room for all."""
-    cdef real scratch[BLOCK]
-    cdef const real *block
-    cdef int i, count, first, inside
-    cdef real value
-    cdef Ahead ahead
-    while start < stop:
-        count = <int>min(BLOCK, stop - start)
-        block = look(samples, start, count, scratch)
-        start += count
-        ahead.count = 0
-        expect_samples(&ahead, samples, start)
-        for first in range(0, count, 32):  # STRIP
-            bring(&ahead, first)
-            bring(&ahead, first + 16)
-            inside = 0
-            for i in range(first, min(first + STRIP, count)):
-                inside += (low < block[i]) & (block[i] < high)
-            if inside == STRIP:
-                found.finite += STRIP
-                continue
-            if found.below + STRIP > below.shape[0] or found.above + STRIP > above.shape[0]:
-                return False
-            for i in range(first, min(first + STRIP, count)):
-                value = block[i]
-                if not value - value == 0:
-                    continue
-                found.finite += 1
-                if value < low:
-                    below[found.below] = value
-                    found.below += 1
-                elif value > high:
-                    above[found.above] = value
-                    found.above += 1
-                else:
-                    found.low_ties += value == low
-                    found.high_ties += value == high
-    return True
-
-
 def find_tails(
     Image image, double low, double high, real[::1] below, real[::1] above, Py_ssize_t start, Py_ssize_t stop
 ):
     """Of the samples [start, stop) put those below `low` into one array and those above `high` into another.
 
     Returns the numbers of finite samples, of those below, above, and equal to `low` and to `high`; or None if there is
-    not room for all and 32 more.
+    not room for all and 64 more.
     """
     cdef Tails found = Tails(0, 0, 0, 0, 0)
     cdef bint complete
@@ -126,31 +77,40 @@ def bin_coordinates(
     Py_ssize_t stop
 ):
     """`low + (values - origin) * scale`, held within [low, high]; NaN and infinite values become NaN."""
-    cdef Mapping mapping
-    mapping.origin, mapping.scale, mapping.low, mapping.high = origin, scale, low, high
-    if start == stop:
-        return
+    cdef Mapping mapping = Mapping(origin, low, scale, low, high)
+    cdef real value[STEP]
+    cdef real position[STEP]
+    cdef int i, count
     with nogil:
-        to_coordinates(&values[start], stop - start, &mapping, &out[start])
+        while start < stop:
+            count = <int>min(STEP, stop - start)
+            for i in range(STEP):
+                value[i] = values[start + i] if i < count else 0
+            to_coordinates(value, &mapping, position)
+            for i in range(count):
+                out[start + i] = position[i] if value[i] - value[i] == 0 else <real>NAN
+            start += count
+
+
+cdef Mapping identity(int bins):
+    return Mapping(0, 0, 1, 1, bins - 2)
 
 
 def joint_histogram(
     const real[::1] fixed, const real[::1] warped, double[:, ::1] table, Py_ssize_t start, Py_ssize_t stop
 ):
     """Add the Parzen windows of samples [start, stop) to `table` (fixed bins, warped bins)."""
-    cdef real f[BLOCK]
-    cdef real m[BLOCK]
-    cdef int i, count, bins = <int>table.shape[0]
+    cdef int count, bins = <int>table.shape[0]
+    cdef Mapping mapping = identity(bins)
+    cdef real f[STEP]
+    cdef real m[STEP]
     import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
     cdef double[::1] windows = np.zeros(bins * stretched(bins))
-    cdef Ahead nothing
-    nothing.count = 0
     with nogil:
         while start < stop:
-            count = <int>min(BLOCK, stop - start)
-            for i in range(count):
-                f[i], m[i] = fixed[start + i], warped[start + i]
-            add_exact(f, m, count, &windows[0], bins, &nothing)
+            count = <int>min(STEP, stop - start)
+            add_exact(padded(&fixed[start], count, STEP, f), padded(&warped[start], count, STEP, m), &mapping, &mapping,
+                      &windows[0], bins)
             start += count
         fold(&windows[0], stretched(bins), bins, bins, &table[0, 0])
 
@@ -163,18 +123,17 @@ def sample_slopes(
 
     Missing samples, and those with a warped value not strictly between `low` and `high`, get 0.
     """
-    cdef real f[BLOCK]
-    cdef real m[BLOCK]
-    cdef real slope[BLOCK]
-    cdef int i, count
-    cdef Ahead nothing
-    nothing.count = 0
+    cdef int i, count, bins = <int>table.shape[0]
+    cdef Mapping mapping = identity(bins), held = mapping
+    cdef real f[STEP]
+    cdef real m[STEP]
+    cdef real slope[STEP]
+    held.low, held.high = max(low, held.low), min(high, held.high)
     with nogil:
         while start < stop:
-            count = <int>min(BLOCK, stop - start)
-            for i in range(count):
-                f[i], m[i] = fixed[start + i], warped[start + i]
-            slope_exact(f, m, count, low, high, &table[0, 0], <int>table.shape[0], slope, &nothing)
+            count = <int>min(STEP, stop - start)
+            slope_exact(padded(&fixed[start], count, STEP, f), padded(&warped[start], count, STEP, m), &mapping, &held,
+                        &table[0, 0], bins, slope)
             for i in range(count):
                 out[start + i] = slope[i]
             start += count
@@ -205,11 +164,13 @@ cdef class Workspace:
     cdef double low, high
     cdef Image fixed, moving
     cdef Mapping fixed_mapping, moving_mapping
-    cdef double[:, ::1] parts  # of EXACT and HALF: a table per lane
+    cdef double[:, :, ::1] parts  # of EXACT and HALF: a histogram per lane
+    cdef list windows  # of EXACT and HALF: tables to sum in, all zero, one for each thread that has asked
     cdef unsigned int[:, ::1] counts  # of COUNTS: a table per lane, and a cell for the missing samples
     cdef int[::1] cells  # of COUNTS: where each sample was counted
-    cdef int[::1] first
-    cdef double[:, ::1] weights, narrow_slopes
+    # The windows of sub-bins, of fixed and of moving.
+    cdef int[:, ::1] first
+    cdef double[:, :, ::1] weights, narrow_slopes
     cdef double[::1] half_table
     cdef double[::1] work
     cdef readonly double[:, ::1] joint, slopes
@@ -220,7 +181,7 @@ cdef class Workspace:
 
     def __init__(self, int bins, double low, double high, int method, int per_bin, int lanes):
         import numpy as np
-        cdef int rows
+        cdef int image, rows
         self.bins, self.low, self.high, self.method, self.per_bin = bins, low, high, method, per_bin
         self.columns = sub_bin_count(low, high, per_bin)
         rows = bins if method == EXACT else self.columns
@@ -228,18 +189,27 @@ cdef class Workspace:
             self.counts = np.zeros((lanes, rows * rows + 1), np.uint32)
             self.single_table = np.zeros(rows * rows + 1, np.float32)
         else:
-            self.parts = np.zeros((lanes, rows * (stretched(bins) if method == EXACT else bins)))
+            self.parts, self.windows = np.zeros((lanes, bins, bins)), []
             self.single_table = np.zeros(rows * bins, np.float32)
             self.double_table = np.zeros(rows * bins)
         if method != EXACT:
-            self.first = np.zeros(rows, np.intc)
-            self.weights, self.narrow_slopes = np.zeros((rows, 4)), np.zeros((rows, 4))
+            self.first = np.zeros((2, rows), np.intc)
+            self.weights, self.narrow_slopes = np.zeros((2, rows, 4)), np.zeros((2, rows, 4))
             self.half_table = np.zeros(bins * rows)
-            sub_bin_windows(
-                bins, low, high, per_bin, &self.first[0], &self.weights[0, 0], &self.narrow_slopes[0, 0])
+            for image in range(2):
+                self.set_levels(image, 0, 0)
         self.cells = np.zeros(0, np.intc)
         self.joint, self.slopes = np.zeros((bins, bins)), np.zeros((bins, bins))
         self.marginals, self.work, self.figures = np.zeros((2, bins)), np.zeros(2 * bins), np.zeros(5)
+
+    def set_levels(self, int image, double one, double step):
+        """The fixed (0) or moving (1) image has values at the coordinate `one` and multiples of `step` from it only.
+
+        Not used by EXACT; `step` is 0 where there are no levels, as in the beginning.
+        """
+        cdef Levels levels = Levels(one, step)
+        sub_bin_windows(self.bins, self.low, self.high, self.per_bin, &levels, &self.first[image, 0],
+                        &self.weights[image, 0, 0], &self.narrow_slopes[image, 0, 0])
 
     def take(self, Image fixed not None, double fixed_origin, double fixed_scale, Image moving not None,
              double moving_origin, double moving_scale):
@@ -247,25 +217,52 @@ cdef class Workspace:
         if fixed.samples.size != moving.samples.size or fixed.single != moving.single:
             raise ValueError("images to compare have the same number of samples and one precision")
         self.fixed, self.moving = fixed, moving
-        self.fixed_mapping = Mapping(fixed_origin, fixed_scale, self.low, self.high)
-        self.moving_mapping = Mapping(moving_origin, moving_scale, self.low, self.high)
-        if self.method == COUNTS and self.cells.shape[0] != fixed.samples.size:
+        self.fixed_mapping = Mapping(fixed_origin, self.low, fixed_scale, self.low, self.high)
+        self.moving_mapping = Mapping(moving_origin, self.low, moving_scale, self.low, self.high)
+        cdef Py_ssize_t whole_steps = (fixed.samples.size + STEP - 1) // STEP * STEP
+        if self.method == COUNTS and self.cells.shape[0] != whole_steps:
             import numpy as np
-            self.cells = np.empty(fixed.samples.size, np.intc)
+            self.cells = np.empty(whole_steps, np.intc)
 
     def add(self, int lane, Py_ssize_t start, Py_ssize_t stop):
-        """The joint histogram of samples [start, stop), in the place of what was in this lane."""
+        """The joint histogram of samples [start, stop), in the place of what was in this lane.
+
+        `start` is a multiple of STEP.
+        """
         cdef float singles[2 * BLOCK]
         cdef double doubles[2 * BLOCK]
+        cdef double[::1] windows = None
+        cdef double *sums = NULL
+        if self.method == COUNTS:
+            memset(&self.counts[lane, 0], 0, sizeof(unsigned int) * self.counts.shape[1])
+        else:
+            windows = self.windows.pop() if self.windows else self.no_windows()
+            sums = &windows[0]
         with nogil:
-            if self.method == COUNTS:
-                memset(&self.counts[lane, 0], 0, sizeof(unsigned int) * self.counts.shape[1])
-            else:
-                memset(&self.parts[lane, 0], 0, sizeof(double) * self.parts.shape[1])
             if self.fixed.single:
-                add_samples(self, lane, start, stop, singles)
+                add_samples(self, lane, sums, start, stop, singles)
             else:
-                add_samples(self, lane, start, stop, doubles)
+                add_samples(self, lane, sums, start, stop, doubles)
+            if self.method != COUNTS:
+                self.settle(sums, &self.parts[lane, 0, 0])
+        if self.method != COUNTS:
+            self.windows.append(windows)
+
+    cdef object no_windows(self):
+        import numpy as np
+        return np.zeros(self.bins * stretched(self.bins) if self.method == EXACT else self.columns * self.bins)
+
+    cdef void settle(self, double *sums, double *part) noexcept nogil:
+        """Make a histogram of the windows that were summed, which become 0."""
+        cdef int bins = self.bins
+        if self.method == HALF:
+            gather_rows(<const double *>sums, self.columns, bins, &self.first[0, 0], &self.weights[0, 0, 0], bins,
+                        part)
+            memset(sums, 0, sizeof(double) * self.columns * bins)
+        else:
+            memset(part, 0, sizeof(double) * bins * bins)
+            fold(sums, stretched(bins), bins, bins, part)
+            memset(sums, 0, sizeof(double) * bins * stretched(bins))
 
     def tabulate(self, int lanes):
         """Sum the first `lanes` lanes, and make of them the joint histogram, its figures and the tables of slopes."""
@@ -276,20 +273,15 @@ cdef class Workspace:
                 for lane in range(1, lanes):
                     for i in range(self.counts.shape[1]):
                         self.counts[0, i] += self.counts[lane, i]
-                gather_rows(&self.counts[0, 0], columns, columns, &self.first[0], &self.weights[0, 0], bins,
+                gather_rows(&self.counts[0, 0], columns, columns, &self.first[0, 0], &self.weights[0, 0, 0], bins,
                             &self.half_table[0])
-                gather_columns(&self.half_table[0], bins, columns, &self.first[0], &self.weights[0, 0], bins,
+                gather_columns(&self.half_table[0], bins, columns, &self.first[1, 0], &self.weights[1, 0, 0], bins,
                                &self.joint[0, 0])
             else:
+                memcpy(&self.joint[0, 0], &self.parts[0, 0, 0], sizeof(double) * bins * bins)
                 for lane in range(1, lanes):
-                    for i in range(self.parts.shape[1]):
-                        self.parts[0, i] += self.parts[lane, i]
-                if self.method == HALF:
-                    gather_rows(&self.parts[0, 0], columns, bins, &self.first[0], &self.weights[0, 0], bins,
-                                &self.joint[0, 0])
-                else:
-                    memset(&self.joint[0, 0], 0, sizeof(double) * bins * bins)
-                    fold(&self.parts[0, 0], stretched(bins), bins, bins, &self.joint[0, 0])
+                    for i in range(bins * bins):
+                        (&self.joint[0, 0])[i] += (&self.parts[lane, 0, 0])[i]
             tabulate(&self.joint[0, 0], bins, &self.marginals[0, 0], &self.marginals[1, 0], &self.slopes[0, 0],
                      &self.work[0], &self.figures[0])
             self.fill_tables()
@@ -303,14 +295,15 @@ cdef class Workspace:
         for i in range(bins * bins):
             slopes[i] *= scale
         if self.method == COUNTS:
-            spread_columns(slopes, bins, bins, columns, &self.first[0], &self.narrow_slopes[0, 0], &self.half_table[0])
-            spread_rows(&self.half_table[0], columns, columns, &self.first[0], &self.weights[0, 0],
+            spread_columns(slopes, bins, bins, columns, &self.first[1, 0], &self.narrow_slopes[1, 0, 0],
+                           &self.half_table[0])
+            spread_rows(&self.half_table[0], columns, columns, &self.first[0, 0], &self.weights[0, 0, 0],
                         &self.single_table[0])
         elif self.method == HALF:
             if self.fixed.single:
-                spread_rows(slopes, bins, columns, &self.first[0], &self.weights[0, 0], &self.single_table[0])
+                spread_rows(slopes, bins, columns, &self.first[0, 0], &self.weights[0, 0, 0], &self.single_table[0])
             else:
-                spread_rows(slopes, bins, columns, &self.first[0], &self.weights[0, 0], &self.double_table[0])
+                spread_rows(slopes, bins, columns, &self.first[0, 0], &self.weights[0, 0, 0], &self.double_table[0])
         else:
             for i in range(bins * bins):
                 self.single_table[i] = <float>slopes[i]
@@ -325,8 +318,8 @@ cdef class Workspace:
         cdef Samples samples
         cdef Samples *components = NULL
         cdef result *kind = NULL
-        cdef float singles[BLOCK]
-        cdef double doubles[BLOCK]
+        cdef float singles[3 * BLOCK]
+        cdef double doubles[3 * BLOCK]
         if field is not None:
             PyObject_GetBuffer(field, &view, PyBUF_FORMAT | PyBUF_STRIDES)
             describe(&view, NULL, kind, &samples)
@@ -342,85 +335,139 @@ cdef class Workspace:
                 PyBuffer_Release(&view)
 
 
-cdef void add_samples(Workspace w, int lane, Py_ssize_t start, Py_ssize_t stop, real *f) noexcept nogil:
-    # `f` has room for two blocks.
-    cdef real *m = f + BLOCK
-    cdef int count
+cdef void add_samples(
+    Workspace w, int lane, double *sums, Py_ssize_t start, Py_ssize_t stop, real *scratch
+) noexcept nogil:
+    # `scratch` has room for two blocks.
+    cdef const real *f
+    cdef const real *m
+    cdef int count, first
     cdef Ahead ahead
-    cdef real low = <real>w.low, high = <real>w.high
+    ahead.count = 0
+    expect_samples(&ahead, &w.fixed.samples)
+    expect_samples(&ahead, &w.moving.samples)
+    if w.method == COUNTS:
+        expect(&ahead, &w.cells[0], sizeof(int))
     while start < stop:
         count = <int>min(BLOCK, stop - start)
-        to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
-        to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
-        ahead.count = 0
-        expect_samples(&ahead, &w.fixed.samples, start + count)
-        expect_samples(&ahead, &w.moving.samples, start + count)
-        if w.method == EXACT:
-            add_exact(f, m, count, &w.parts[lane, 0], w.bins, &ahead)
-        elif w.method == HALF:
-            add_half(f, m, count, low, high, w.per_bin, &w.parts[lane, 0], w.bins, &ahead)
-        else:
-            expect(&ahead, &w.cells[start] + count, sizeof(int))
-            add_counts(f, m, count, low, high, w.per_bin, &w.counts[lane, 0], &w.cells[start], &ahead)
+        f = look(&w.fixed.samples, start, count, STEP, scratch)
+        m = look(&w.moving.samples, start, count, STEP, scratch + BLOCK)
+        for first in range(0, count, 64):  # STEP
+            bring(&ahead, start + first)
+            if w.method == EXACT:
+                add_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, sums, w.bins)
+            elif w.method == HALF:
+                add_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, sums, w.bins)
+            else:
+                add_counts(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, &w.counts[lane, 0],
+                           &w.cells[start + first])
         start += count
 
 
-cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *out, Ahead *ahead) noexcept nogil:
-    cdef real f[BLOCK]
-    cdef real m[BLOCK]
+cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scratch, real *out) noexcept nogil:
+    # `scratch` has room for two blocks.
     cdef int i, first
-    cdef real low = <real>w.low, high = <real>w.high
+    cdef const int *cells
+    cdef const real *f
+    cdef const real *m
     cdef const real *table
     if w.method == COUNTS:
-        expect(ahead, &w.cells[start] + count, sizeof(int))
-        for first in range(0, count, 16):
-            bring(ahead, first)
-            for i in range(first, min(first + 16, count)):
-                out[i] = w.single_table[w.cells[start + i]]
+        for first in range(0, count, 64):  # STEP
+            cells = &w.cells[start + first]
+            for i in range(STEP):
+                out[first + i] = w.single_table[cells[i]]
         return
-    expect_samples(ahead, &w.fixed.samples, start + count)
-    expect_samples(ahead, &w.moving.samples, start + count)
     if real is float:
         table = &w.single_table[0]
     else:
         table = &w.double_table[0]
-    to_coordinates(look(&w.fixed.samples, start, count, f), count, &w.fixed_mapping, f)
-    to_coordinates(look(&w.moving.samples, start, count, m), count, &w.moving_mapping, m)
-    if w.method == EXACT:
-        slope_exact(f, m, count, low, high, table, w.bins, out, ahead)
+    f = look(&w.fixed.samples, start, count, STEP, scratch)
+    m = look(&w.moving.samples, start, count, STEP, scratch + BLOCK)
+    for first in range(0, count, 64):  # STEP
+        if w.method == EXACT:
+            slope_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, table, w.bins, out + first)
+        else:
+            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, table, w.bins, out + first)
+
+
+cdef extern from *:
+    """
+    /* A missing sample often has no gradient either, and NaN * 0 is not 0. */
+    #define DEFINE_MULTIPLY(SLOPE, RESULT)                                                                            \
+        static inline void multiply_##SLOPE##_##RESULT(const SLOPE *restrict slope, const RESULT *restrict component, \
+                                                       RESULT *restrict out, int count)                               \
+        {                                                                                                             \
+            for (int i = 0; i < count; i++) {                                                                         \
+                RESULT product = slope[i] * component[i];                                                             \
+                out[i] = slope[i] != 0 ? product : 0;                                                                 \
+            }                                                                                                         \
+        }
+    DEFINE_MULTIPLY(float, float)
+    DEFINE_MULTIPLY(float, double)
+    DEFINE_MULTIPLY(double, float)
+    DEFINE_MULTIPLY(double, double)
+    """
+    void multiply_float_float(const float *slope, const float *component, float *out, int count) nogil
+    void multiply_float_double(const float *slope, const double *component, double *out, int count) nogil
+    void multiply_double_float(const double *slope, const float *component, float *out, int count) nogil
+    void multiply_double_double(const double *slope, const double *component, double *out, int count) nogil
+
+
+cdef inline void multiply(const real *slope, const result *component, int count, result *out) noexcept nogil:
+    if real is float and result is float:
+        multiply_float_float(slope, component, out, count)
+    elif real is float:
+        multiply_float_double(slope, component, out, count)
+    elif result is float:
+        multiply_double_float(slope, component, out, count)
     else:
-        slope_half(f, m, count, low, high, w.per_bin, table, w.bins, out, ahead)
+        multiply_double_double(slope, component, out, count)
 
 
 cdef void multiply_slopes(
-    Workspace w, const Samples *field, result *out, Py_ssize_t start, Py_ssize_t stop, real *slope
+    Workspace w, const Samples *field, result *out, Py_ssize_t start, Py_ssize_t stop, real *scratch
 ) noexcept nogil:
+    # `scratch` has room for three blocks.
     cdef result block[BLOCK]
+    cdef real *slope = scratch + 2 * BLOCK
     cdef const result *component
     cdef Py_ssize_t size = w.fixed.samples.size, offset
-    cdef int i, count
+    cdef int i, count, most
+    cdef bint plain = field == NULL or field.plain
     cdef Ahead ahead
+    ahead.count = 0
+    if w.method == COUNTS:
+        expect(&ahead, &w.cells[0], sizeof(int))
+    else:
+        expect_samples(&ahead, &w.fixed.samples)
+        expect_samples(&ahead, &w.moving.samples)
+        plain = plain and w.fixed.samples.plain and w.moving.samples.plain
+    if field == NULL:
+        expect(&ahead, out, sizeof(result))
+    else:
+        offset = 0
+        while offset < field.size:
+            if field.plain:
+                expect(&ahead, field.data + offset * field.itemsize, field.itemsize)
+            expect(&ahead, out + offset, sizeof(result))
+            offset += size
+    # Fetching costs something for each call.
+    most = STEP if plain else BLOCK
     while start < stop:
-        count = <int>min(BLOCK, stop - start)
-        ahead.count = 0
-        if field == NULL:
-            expect(&ahead, out + start, sizeof(result))
-        else:
-            offset = start
-            while offset < field.size:
-                expect_samples(&ahead, field, offset)
-                expect(&ahead, out + offset, sizeof(result))
-                offset += size
-        slopes_of(w, start, count, slope, &ahead)
+        count = <int>min(most, stop - start)
+        for i in range(0, count, 64):  # STEP
+            bring(&ahead, start + i)
+        slopes_of(w, start, count, scratch, slope)
         if field == NULL:
             for i in range(count):
                 out[start + i] = <result>slope[i]
         else:
             offset = start
             while offset < field.size:
-                component = look(field, offset, count, block)
-                for i in range(count):
-                    # A missing pixel often has no gradient either, and NaN * 0 is not 0.
-                    out[offset + i] = slope[i] * component[i] if slope[i] != 0 else 0
+                component = look(field, offset, count, 1, block)
+                if count == STEP:
+                    multiply(slope, component, STEP, out + offset)
+                else:
+                    multiply(slope, component, count, out + offset)
                 offset += size
         start += count

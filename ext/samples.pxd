@@ -96,16 +96,38 @@ cdef inline void fetch(const Samples *samples, Py_ssize_t start, Py_ssize_t coun
             axis -= 1
 
 
-cdef inline const real *look(const Samples *samples, Py_ssize_t start, Py_ssize_t count, real *block) noexcept nogil:
-    """Samples [start, start + count) where they lie, or else fetched to `block`."""
-    if samples.plain:
-        return <const real *>samples.data + start
-    fetch(samples, start, count, block)
+# Everything that vectorises is done for a whole step of samples, before the scattered reads and writes. A step is
+# short, so that the processor, which looks some hundreds of instructions ahead, brings memory for one while it
+# computes another.
+cdef enum:
+    STEP = 64
+    BLOCK = 256  # samples that are fetched at a time where they do not lie in memory as they are wanted
+
+
+cdef inline const real *padded(const real *values, Py_ssize_t count, int unit, real *block) noexcept nogil:
+    """`values` where they lie, if their number is a multiple of `unit`, or else in `block` with NaN up to one."""
+    cdef Py_ssize_t i
+    if count % unit == 0:
+        return values
+    for i in range(count):
+        block[i] = values[i]
+    for i in range(count, (count + unit - 1) // unit * unit):
+        block[i] = <real>NAN
     return block
 
 
-# The processor foresees lines of memory within a page of 4096 bytes only. So while a block is computed on, a few lines
-# at a time are brought of what comes next; all at once would wait for one another, and the computation for them.
+cdef inline const real *look(
+    const Samples *samples, Py_ssize_t start, Py_ssize_t count, int unit, real *block
+) noexcept nogil:
+    """Samples [start, start + count), where they lie if possible, padded with NaN to a multiple of `unit`."""
+    if samples.plain:
+        return padded(<const real *>samples.data + start, count, unit, block)
+    fetch(samples, start, count, block)
+    return padded(<const real *>block, count, unit, block)
+
+
+# The processor foresees lines of memory within a page of 4096 bytes only. So every step asks for what the fourth step
+# after it reads and writes.
 cdef enum:
     MOST_STREAMS = 10
 
@@ -116,21 +138,23 @@ cdef struct Ahead:
 
 
 cdef inline void expect(Ahead *ahead, const void *place, Py_ssize_t itemsize) noexcept nogil:
-    """Have the values from `place` on brought during the next block."""
+    """Have values of an array brought ahead, whose first is that of sample 0."""
     if ahead.count < MOST_STREAMS:
-        ahead.place[ahead.count], ahead.itemsize[ahead.count] = <const char *>place, itemsize
+        ahead.place[ahead.count], ahead.itemsize[ahead.count] = <const char *>place + 4 * STEP * itemsize, itemsize
         ahead.count += 1
 
 
-cdef inline void expect_samples(Ahead *ahead, const Samples *samples, Py_ssize_t start) noexcept nogil:
+cdef inline void expect_samples(Ahead *ahead, const Samples *samples) noexcept nogil:
     if samples.plain:
-        expect(ahead, samples.data + start * samples.itemsize, samples.itemsize)
+        expect(ahead, samples.data, samples.itemsize)
 
 
-cdef inline void bring(const Ahead *ahead, Py_ssize_t first) noexcept nogil:
-    """Bring sixteen values of each, `first` from the beginning."""
-    cdef int i
+cdef inline void bring(const Ahead *ahead, Py_ssize_t sample) noexcept nogil:
+    """Bring what is wanted four steps after that of `sample`."""
+    cdef int i, line
+    cdef const char *place
     for i in range(ahead.count):
-        fetch_line(ahead.place[i] + first * ahead.itemsize[i])
-        if ahead.itemsize[i] == 8:
-            fetch_line(ahead.place[i] + first * 8 + 64)
+        place = ahead.place[i] + sample * ahead.itemsize[i]
+        # A step is 64 samples, a line 64 bytes.
+        for line in range(<int>ahead.itemsize[i]):
+            fetch_line(place + 64 * line)

@@ -8,17 +8,15 @@ serves pixels of every pyramid level, samples beside pixel centres, lattices, an
 from libc.math cimport NAN
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
+
+from area cimport held, inside
 from bspline cimport cubic_slopes, cubic_weights, real
 
 cdef extern from *:
     """
-    /* Half a pixel and a little more, as in the warp kernels: rounding must not lose the border. */
-    #define MARGIN (0.5 + 1e-6)
-
     typedef float float_4 __attribute__((vector_size(16), aligned(4), may_alias));
     typedef double double_4 __attribute__((vector_size(32), aligned(8), may_alias));
     """
-    const double MARGIN
     # Four neighbouring values; Cython multiplies and adds them like one.
     ctypedef float float_4
     ctypedef double double_4
@@ -253,15 +251,6 @@ def bending_product(
                     for c in range(width):
                         out[r, c] += share * across[(order * height + k) * width + c]
     free(across)
-
-
-cdef inline bint inside(double x, int size) noexcept nogil:
-    return (x >= -MARGIN) & (x <= size - 1 + MARGIN)
-
-
-cdef inline double held(double x, int size) noexcept nogil:
-    x = x if x > 0 else 0
-    return x if x < size - 1 else size - 1
 
 
 cdef inline void split(real *weights, int k, real t, bint slopes) noexcept nogil:

@@ -4,9 +4,10 @@ Sub-bins: an interval of bin coordinates [low, high] is cut into `per_bin` sub-b
 for the values that were clamped. A sample counts as lying at the centre of its sub-bin, which widens its window by the
 variance 1 / (12 per_bin^2) of what it is moved; windows narrowed by as much, B - B'' / (24 per_bin^2), undo that on
 average, so that the error falls with the fourth power of `per_bin` instead of the second. They do not become negative.
+Where the image has levels, and a sub-bin only one of them, it is at that level, and nothing is moved.
 """
 
-from libc.math cimport log
+from libc.math cimport ceil, log
 from libc.string cimport memset
 
 from bspline cimport cubic_slopes, cubic_weights
@@ -24,8 +25,26 @@ cdef inline int sub_bin_count(double low, double high, int per_bin) noexcept nog
     return <int>(high - low) * per_bin + 2
 
 
+cdef struct Levels:
+    double one, step  # the coordinate of one level, and from each to the next; 0 if there are none
+
+
+cdef inline bint find_level(double start, double stop, const Levels *levels, double *found) noexcept nogil:
+    """The level between two coordinates, if it is the only one that can be."""
+    cdef double doubt = (stop - start) / 64  # the coordinate of a value may be rounded across an edge
+    if levels.step < stop - start:
+        return False
+    found[0] = levels.one + levels.step * ceil((start - levels.one) / levels.step)
+    if found[0] < stop:
+        return True
+    if found[0] - levels.step > start - doubt:
+        found[0] -= levels.step
+        return True
+    return found[0] < stop + doubt
+
+
 cdef inline void sub_bin_windows(
-    int bins, double low, double high, int per_bin, int *first, double *weights, double *slopes
+    int bins, double low, double high, int per_bin, const Levels *levels, int *first, double *weights, double *slopes
 ) noexcept nogil:
     """For each sub-bin the first of its four bins, its weights in them, and their slopes."""
     cdef int i, k, whole, count = sub_bin_count(low, high, per_bin)
@@ -36,6 +55,8 @@ cdef inline void sub_bin_windows(
         if i == 0 or i == count - 1:
             narrower = 0
             position = high if i else low
+        elif find_level(low + (i - 1.) / per_bin, low + <double>i / per_bin, levels, &position):
+            narrower = 0
         whole = min(<int>position, bins - 3)
         t = position - whole
         first[i] = whole - 1
@@ -49,7 +70,7 @@ cdef inline void sub_bin_windows(
         slopes[4 * i + 1] -= 3 * narrower
         slopes[4 * i + 2] += 3 * narrower
         slopes[4 * i + 3] -= narrower
-        if narrower == 0:
+        if i == 0 or i == count - 1:
             # Where values are held, moving them changes nothing.
             for k in range(4):
                 slopes[4 * i + k] = 0
@@ -141,10 +162,13 @@ cdef inline void spread_rows(
 cdef inline void fold(const double *windows, int stride, int rows, int bins, double *out) noexcept nogil:
     """Add what falls on each bin, from the windows summed apart for each first bin, to `out`, rows x bins."""
     cdef int i, k, x
+    cdef double *line
     for i in range(rows):
-        for x in range(bins - 3):
-            for k in range(4):
-                out[i * bins + x + k] += windows[i * stride + 4 * x + k]
+        line = out + i * bins
+        # Not bin by bin, where each sum would wait for the one before it.
+        for k in range(4):
+            for x in range(bins - 3):
+                line[x + k] += windows[i * stride + 4 * x + k]
 
 
 cdef inline double minus_p_log_p(double *p, double *log_p, int count, double total) noexcept nogil:

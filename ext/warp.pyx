@@ -1,4 +1,4 @@
-"""Resampling of planes at transformed positions, and the sampling pass of registration.
+"""Resampling of planes at transformed positions.
 
 Positions are those of input pixels, as x and y. An output pixel is inside if its position lies on the area of the input
 pixels, which ends half a pixel beyond the outermost centres; beyond these centres the image is continued by its border
@@ -8,9 +8,8 @@ write a window of the output: `Places` tells where the two are.
 
 from cpython.buffer cimport PyBuffer_Release, PyObject_GetBuffer, Py_buffer, PyBUF_FORMAT, PyBUF_STRIDES, PyBUF_WRITABLE
 from libc.math cimport INFINITY, NAN
-from libc.stdlib cimport free, malloc
-from libc.string cimport memcpy, memset
 
+from area cimport held, inside
 from bspline cimport cubic_weights, real
 from pixels cimport Store, choose_store, larger, smaller
 
@@ -23,12 +22,8 @@ ctypedef fused bits:
 
 cdef extern from *:
     """
-    /* Half a pixel and a little more: a shift by just half a pixel is inside whatever rounding makes of it. */
-    #define MARGIN (0.5 + 1e-6)
-
     #define PI 3.14159265358979323846
     #define ROOT_3_HALVES 0.86602540378443864676
-    #define POLE (-0.26794919243112270647) /* of the cubic B-spline's inverse: sqrt(3) - 2 */
 
     /* Neighbouring pixels of a row, which need not be aligned. */
     typedef float float_2 __attribute__((vector_size(8), aligned(4), may_alias));
@@ -38,7 +33,7 @@ cdef extern from *:
     typedef double double_4 __attribute__((vector_size(32), aligned(8), may_alias));
     typedef double double_8 __attribute__((vector_size(64), aligned(8), may_alias));
     """
-    const double MARGIN, PI, POLE, ROOT_3_HALVES
+    const double PI, ROOT_3_HALVES
     ctypedef float float_2
     ctypedef float float_4
     ctypedef float float_8
@@ -48,26 +43,11 @@ cdef extern from *:
 
 cdef enum:
     RUN = 128  # output pixels worked on at once: their positions first, in loops that vectorise
-    REACH_FLOAT = 16  # the powers of the pole that rounding swallows; of 2, for they are reached by doubling
-    REACH_DOUBLE = 32
 
-
-cdef inline bint inside(double x, Py_ssize_t size) noexcept nogil:
-    return (x >= -MARGIN) & (x <= size - 1 + MARGIN)
-
-
-cdef inline double held(double x, Py_ssize_t size) noexcept nogil:
-    x = x if x > 0 else 0
-    return x if x < size - 1 else size - 1
-
-
-cdef inline Py_ssize_t mirrored(Py_ssize_t i, Py_ssize_t size) noexcept nogil:
-    # Reflection about the centres of the border pixels.
-    if size == 1:
-        return 0
-    i = i if i >= 0 else -i
-    i = i % (2 * size - 2)
-    return i if i < size else 2 * size - 2 - i
+cdef struct Run:
+    Py_ssize_t row  # and column of its first pixel in the output window
+    Py_ssize_t column
+    int count
 
 
 cdef class Places:
@@ -92,7 +72,21 @@ cdef class Places:
         """Whether the positions of a row lie on a straight line, in equal steps."""
         return self.positions is None and self.matrix[2, 0] == 0 and self.matrix[2, 1] == 0
 
-    cdef void run(self, Py_ssize_t r, Py_ssize_t c, int count, double *x, double *y) noexcept nogil:
+    cdef bint next(self, Py_ssize_t rows, Py_ssize_t columns, Run *run, double *x, double *y) noexcept nogil:
+        """Go on to the next run of an output window of this size, and to its positions; False behind the last.
+
+        The first run follows one without pixels.
+        """
+        run.column += run.count
+        if run.column >= columns:
+            run.row, run.column = run.row + 1, 0
+        if run.row >= rows or columns == 0:
+            return False
+        run.count = <int>smaller(RUN, columns - run.column)
+        self.place(run.row, run.column, run.count, x, y)
+        return True
+
+    cdef void place(self, Py_ssize_t r, Py_ssize_t c, int count, double *x, double *y) noexcept nogil:
         """The positions of `count` pixels of row `r` of the output window, from its column `c` on."""
         cdef const double *m
         cdef const double *x_given
@@ -165,25 +159,23 @@ cdef inline void scatter(const real *values, const int *within, real fill, int c
 
 def warp_nearest(const bits[:, :] image, Places places, bits fill, bits[:, :] out):
     """The pixel nearest to each position, halves rounded up; `fill` outside. The window is the whole image."""
-    cdef Py_ssize_t r, run, c, height = places.height, width = places.width
+    cdef Py_ssize_t r, c, height = places.height, width = places.width
     cdef int k, count
+    cdef Run run = Run(0, 0, 0)
     cdef double x[RUN]
     cdef double y[RUN]
     cdef int column[RUN]
     cdef int row[RUN]
     cdef int within[RUN]
     with nogil:
-        for r in range(out.shape[0]):
-            for run in range((out.shape[1] + RUN - 1) // RUN):
-                c = run * RUN
-                count = <int>smaller(RUN, out.shape[1] - c)
-                places.run(r, c, count, x, y)
-                for k in range(count):
-                    within[k] = inside(x[k], width) & inside(y[k], height)
-                    column[k] = <int>(held(x[k], width) + 0.5)
-                    row[k] = <int>(held(y[k], height) + 0.5)
-                for k in range(count):
-                    out[r, c + k] = image[row[k], column[k]] if within[k] else fill
+        while places.next(out.shape[0], out.shape[1], &run, x, y):
+            r, c, count = run.row, run.column, run.count
+            for k in range(count):
+                within[k] = inside(x[k], width) & inside(y[k], height)
+                column[k] = <int>(held(x[k], width) + 0.5)
+                row[k] = <int>(held(y[k], height) + 0.5)
+            for k in range(count):
+                out[r, c + k] = image[row[k], column[k]] if within[k] else fill
 
 
 cdef void mix_linear(const real *image, Py_ssize_t stride, const int *column, const int *row, const real *u,
@@ -312,10 +304,11 @@ def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:
     Rows of the image window are contiguous. For the spline they are its coefficients. The window holds what the taps
     of every position inside reach, which for Lanczos are 8, two of them with weight 0.
     """
-    cdef Py_ssize_t r, run, c, before = taps // 2 - 1, step = out.strides[1] // <Py_ssize_t>sizeof(real)
+    cdef Py_ssize_t r, c, before = taps // 2 - 1, step = out.strides[1] // <Py_ssize_t>sizeof(real)
     cdef Py_ssize_t stride = image.strides[0] // <Py_ssize_t>sizeof(real)
     cdef int k, count
     cdef bint straight = places.straight(), between
+    cdef Run run = Run(0, 0, 0)
     cdef double x[RUN]
     cdef double y[RUN]
     cdef real u[RUN]
@@ -326,74 +319,27 @@ def warp_real(const real[:, :] image, Places places, int taps, real fill, real[:
     cdef int row[RUN]
     cdef int within[RUN]
     with nogil:
-        for r in range(out.shape[0]):
-            for run in range((out.shape[1] + RUN - 1) // RUN):
-                c = run * RUN
-                count = <int>smaller(RUN, out.shape[1] - c)
-                places.run(r, c, count, x, y)
-                between = straight and all_between(x, count, places.width) and all_between(y, count, places.height)
-                for k in range(count):
-                    within[k] = 1
-                if between:
-                    cells_between(x, count, places.left + before, column, u)
-                    cells_between(y, count, places.top + before, row, v)
-                else:
-                    cells(x, count, places.width, places.left + before, column, u, within)
-                    cells(y, count, places.height, places.top + before, row, v, within)
-                # A row of the output that needs neither fill nor gaps is written at once.
-                values = &out[r, c] if between and step == 1 else buffer
-                if taps == 2:
-                    mix_linear(&image[0, 0], stride, column, row, u, v, count, values)
-                elif taps == 4:
-                    mix_cubic(&image[0, 0], stride, column, row, u, v, count, values)
-                else:
-                    mix_sinc(&image[0, 0], stride, column, row, u, v, count, values)
-                if values == buffer:
-                    scatter(values, within, fill, count, &out[r, c], step)
-
-
-cdef Py_ssize_t count_missing(const real *row, Py_ssize_t width) noexcept nogil:
-    cdef Py_ssize_t c, missing = 0
-    for c in range(width):
-        missing += not row[c] - row[c] == 0
-    return missing
-
-
-def fill_missing(real[:, ::1] values, Py_ssize_t before, Py_ssize_t after):
-    """Replace what is not finite by a value that stands beside it; returns how many values were.
-
-    The first `before` and last `after` rows and columns are left alone. In a row the last value before a gap fills it,
-    or the first one behind it; a row without any is like the one above it, or the first below that has some.
-    """
-    cdef Py_ssize_t r, c, count, missing = 0, filled = -1
-    cdef Py_ssize_t height = values.shape[0] - before - after, width = values.shape[1] - before - after
-    cdef real *row
-    cdef real beside
-    with nogil:
-        for r in range(before, before + height):
-            row = &values[r, before]
-            count = count_missing(row, width)
-            missing += count
-            if count == width:
-                if filled >= 0:
-                    memcpy(row, &values[filled, before], width * sizeof(real))
-                continue
-            if count:
-                c = 0
-                while not row[c] - row[c] == 0:
-                    c += 1
-                beside = row[c]
-                for c in range(width):
-                    beside = row[c] if row[c] - row[c] == 0 else beside
-                    row[c] = beside
-            if filled < 0:
-                for c in range(before, r):
-                    memcpy(&values[c, before], row, width * sizeof(real))
-            filled = r
-        if filled < 0:
-            for r in range(before, before + height):
-                memset(&values[r, before], 0, width * sizeof(real))
-    return missing
+        while places.next(out.shape[0], out.shape[1], &run, x, y):
+            r, c, count = run.row, run.column, run.count
+            between = straight and all_between(x, count, places.width) and all_between(y, count, places.height)
+            for k in range(count):
+                within[k] = 1
+            if between:
+                cells_between(x, count, places.left + before, column, u)
+                cells_between(y, count, places.top + before, row, v)
+            else:
+                cells(x, count, places.width, places.left + before, column, u, within)
+                cells(y, count, places.height, places.top + before, row, v, within)
+            # A row of the output that needs neither fill nor gaps is written at once.
+            values = &out[r, c] if between and step == 1 else buffer
+            if taps == 2:
+                mix_linear(&image[0, 0], stride, column, row, u, v, count, values)
+            elif taps == 4:
+                mix_cubic(&image[0, 0], stride, column, row, u, v, count, values)
+            else:
+                mix_sinc(&image[0, 0], stride, column, row, u, v, count, values)
+            if values == buffer:
+                scatter(values, within, fill, count, &out[r, c], step)
 
 
 def round_into(const real[:, ::1] values, object out):
@@ -412,138 +358,6 @@ def round_into(const real[:, ::1] values, object out):
                       view.strides[1] // view.itemsize)
     finally:
         PyBuffer_Release(&view)
-
-
-def mirror_border(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after):
-    """Fill the `before` first and `after` last rows and columns with the others, mirrored at the outermost centres."""
-    with nogil:
-        mirror(window, before, after)
-
-
-cdef void mirror(real[:, ::1] window, Py_ssize_t before, Py_ssize_t after) noexcept nogil:
-    cdef Py_ssize_t height = window.shape[0] - before - after, width = window.shape[1] - before - after
-    cdef Py_ssize_t r, i
-    cdef real *row
-    for r in range(before, before + height):
-        row = &window[r, before]
-        for i in range(-before, 0):
-            row[i] = row[mirrored(i, width)]
-        for i in range(width, width + after):
-            row[i] = row[mirrored(i, width)]
-    for i in range(-before, height + after):
-        if not 0 <= i < height:
-            memcpy(&window[before + i, 0], &window[before + mirrored(i, height), 0], window.shape[1] * sizeof(real))
-
-
-cdef void filter_row(const real *source, Py_ssize_t width, real *one, real *other, real *out) noexcept nogil:
-    """Write the spline coefficients of a row, which goes on mirrored.
-
-    The inverse of the B-spline is a sum over pole^k to one side, and then to the other. Along a row, the recursion that
-    computes it would go from value to value. Doubling goes from vector to vector: sums of 2, 4, 8 ... terms are made of
-    two that are half as long. `one` and `other` have room for the row and its continuation.
-    """
-    cdef Py_ssize_t reach = REACH_FLOAT if real is float else REACH_DOUBLE
-    cdef Py_ssize_t i, step, length = width + 2 * reach
-    cdef real power = <real>POLE
-    memcpy(one + reach, source, width * sizeof(real))
-    for i in range(reach):
-        one[i] = one[reach + mirrored(i - reach, width)]
-        one[reach + width + i] = one[reach + mirrored(width + i, width)]
-    step = 1
-    while step < reach:
-        # From left to right, what lies before the beginning is not needed; it is halfway rubbish.
-        for i in range(length - step):
-            other[i + step] = one[i + step] + power * one[i]
-        for i in range(step):
-            other[i] = one[i]
-        # From right to left.
-        for i in range(length - step):
-            one[i] = other[i] + power * other[i + step]
-        for i in range(length - step, length):
-            one[i] = other[i]
-        power *= power
-        step *= 2
-    for i in range(width):
-        out[i] = <real>(-6 * POLE) * one[reach + i]
-
-
-cdef void filter_columns(real *first, Py_ssize_t height, Py_ssize_t width, Py_ssize_t stride) noexcept nogil:
-    """Replace columns by their cubic B-spline coefficients, mirrored at both ends (Unser 1999)."""
-    cdef Py_ssize_t c, horizon = smaller(height, REACH_DOUBLE + 12)
-    cdef real pole = <real>POLE
-    cdef real power = pole
-    cdef real *row = first
-    if height == 1:
-        return
-    # The causal start is a sum over the mirrored column; beyond the horizon it is below 1e-22 of the rest.
-    for c in range(width):
-        first[c] *= 6
-    for _ in range(1, horizon):
-        row += stride
-        for c in range(width):
-            first[c] += 6 * power * row[c]
-        power *= pole
-    if horizon == height:
-        # A short column is summed over its whole period of 2 height - 2; `power` is now pole^height.
-        for _ in range(height - 2, 0, -1):
-            row -= stride
-            for c in range(width):
-                first[c] += 6 * power * row[c]
-            power *= pole
-        for c in range(width):
-            first[c] /= 1 - power
-    row = first
-    for _ in range(1, height):
-        row += stride
-        for c in range(width):
-            row[c] = 6 * row[c] + pole * row[c - stride]
-    for c in range(width):
-        row[c] = pole / (pole * pole - 1) * (row[c] + pole * row[c - stride])
-    for _ in range(height - 1):
-        row -= stride
-        for c in range(width):
-            row[c] = pole * (row[c + stride] - row[c])
-
-
-def spline_coefficients(const real[:, :] image, real[:, ::1] window, Py_ssize_t before, Py_ssize_t after):
-    """Write the cubic B-spline coefficients of a plane, mirrored at its borders; returns how many values are missing.
-
-    They leave `before` rows and columns of the window before them and `after` behind them, which get the coefficients
-    that lie there. Where values are missing, which are not finite, there are no coefficients: nothing is written then.
-    Rows of the image are contiguous; it may lie in the window.
-    """
-    cdef Py_ssize_t r, height = image.shape[0], width = image.shape[1], missing = 0
-    cdef Py_ssize_t length = width + 2 * REACH_DOUBLE
-    cdef real *scratch = <real *>malloc(2 * length * sizeof(real))
-    if scratch == NULL:
-        raise MemoryError
-    with nogil:
-        for r in range(height):
-            missing += count_missing(&image[r, 0], width)
-        if not missing:
-            for r in range(height):
-                filter_row(&image[r, 0], width, scratch, scratch + length, &window[before + r, before])
-            filter_columns(&window[before, before], height, width, window.shape[1])
-            mirror(window, before, after)
-        free(scratch)
-    return missing
-
-
-def displace(const real[:, :, ::1] field, const double[:, :, ::1] points, double[:, :, ::1] out):
-    """out[x and y] = points + field there: `field` holds x, y per pixel, goes linearly between pixels and on beyond."""
-    cdef Py_ssize_t r, c, i, x0, x1, y0, y1, height = field.shape[0], width = field.shape[1]
-    cdef double x, y, top, bottom
-    with nogil:
-        for r in range(points.shape[1]):
-            for c in range(points.shape[2]):
-                x, y = held(points[0, r, c], width), held(points[1, r, c], height)
-                x0, y0 = <Py_ssize_t>x, <Py_ssize_t>y
-                x1, y1 = min(x0 + 1, width - 1), min(y0 + 1, height - 1)
-                x, y = x - x0, y - y0
-                for i in range(2):
-                    top = (1 - x) * field[y0, x0, i] + x * field[y0, x1, i]
-                    bottom = (1 - x) * field[y1, x0, i] + x * field[y1, x1, i]
-                    out[i, r, c] = points[i, r, c] + ((1 - y) * top + y * bottom)
 
 
 def extent(const double[:, :, ::1] positions):
@@ -570,15 +384,3 @@ def extent(const double[:, :, ::1] positions):
                 high[0] = max(high[0], high[k])
         found += [low[0], high[0]]
     return tuple(found)
-
-
-def displace_pixels(const real[:, :, ::1] field, Py_ssize_t row, Py_ssize_t column, double[:, :, ::1] out):
-    """out[x and y] = the positions of a window of pixels, from (`row`, `column`) on, plus the field there."""
-    cdef Py_ssize_t r, c
-    cdef const real *line
-    with nogil:
-        for r in range(out.shape[1]):
-            line = &field[row + r, column, 0]
-            for c in range(out.shape[2]):
-                out[0, r, c] = column + c + <double>line[2 * c]
-                out[1, r, c] = row + r + <double>line[2 * c + 1]

@@ -1,24 +1,23 @@
-"""What a block of samples adds to a joint histogram, and its slopes; coordinates in [low, high], NaN if missing."""
+"""What a step of samples adds to a joint histogram, and its slopes.
 
-from libc.math cimport INFINITY, NAN
+Samples are intensities, mapped on the way, and every function takes STEP of them. One that is NaN or infinite in either
+image does not exist: it is placed like any other and then weighed by 0, which is cheaper than leaving it out.
+"""
 
 from bspline cimport cubic_slopes, cubic_weights, real
-from samples cimport Ahead, bring
+from samples cimport STEP
 from tables cimport sub_bin_count
 
 cdef extern from "patch.h" nogil:
-    void add_row(double *row, double t)
-    void add_patch(double *patch, Py_ssize_t stride, const double *w, Py_ssize_t apart, double t)
-    void row_slopes_float(const float *table, const int *first, const float *slopes, Py_ssize_t apart, float *out)
-    void row_slopes_double(const double *table, const int *first, const double *slopes, Py_ssize_t apart, double *out)
-    void patch_slopes_float(const float *table, const int *first, Py_ssize_t stride, const float *weights,
-                            const float *slopes, Py_ssize_t apart, float *out)
-    void patch_slopes_double(const double *table, const int *first, Py_ssize_t stride, const double *weights,
-                             const double *slopes, Py_ssize_t apart, double *out)
-
-# Everything that vectorises is done for blocks of samples, before the scattered reads and writes.
-cdef enum:
-    BLOCK = 256
+    void add_rows(double *table, const int *first, const double *t, const double *weights, int count)
+    void add_patches(double *table, Py_ssize_t stride, const int *first, const double *weights, const double *t,
+                     int count)
+    void row_slopes_float(const float *table, const int *first, const float *slopes, float *out, int count)
+    void row_slopes_double(const double *table, const int *first, const double *slopes, double *out, int count)
+    void patch_slopes_float(const float *table, Py_ssize_t stride, const int *first, const float *weights,
+                            const float *slopes, float *out, int count)
+    void patch_slopes_double(const double *table, Py_ssize_t stride, const int *first, const double *weights,
+                             const double *slopes, double *out, int count)
 
 ctypedef fused result:
     float
@@ -26,73 +25,66 @@ ctypedef fused result:
 
 
 cdef struct Mapping:
-    double origin  # the intensity at `low`
+    double origin  # an intensity
+    double onto  # its coordinate
     double scale  # bins per intensity
-    double low, high
+    double low, high  # coordinates are held between
 
 
-cdef inline void to_coordinates(
-    const real *values, Py_ssize_t count, const Mapping *mapping, real *out
-) noexcept nogil:
-    """The coordinates of intensities, held in [low, high]; NaN for all that is not finite."""
-    cdef Py_ssize_t i
-    cdef real value, origin = <real>mapping.origin, scale = <real>mapping.scale
+cdef inline void to_coordinates(const real *values, const Mapping *mapping, real *out) noexcept nogil:
+    """The coordinates of intensities, that of NaN being the lowest."""
+    cdef int k
+    cdef real value, origin = <real>mapping.origin, onto = <real>mapping.onto, scale = <real>mapping.scale
     cdef real low = <real>mapping.low, high = <real>mapping.high
-    for i in range(count):
-        value = low + (values[i] - origin) * scale
+    for k in range(STEP):
+        value = onto + (values[k] - origin) * scale
         value = value if value > low else low
-        value = value if value < high else high
+        out[k] = value if value < high else high
+
+
+cdef inline int find_samples(const real *fixed, const real *moving, result *exists) noexcept nogil:
+    """1 for samples that exist, 0 for others; how many do."""
+    cdef int k, found = 0
+    cdef real both[STEP]
+    for k in range(STEP):
         # x - x is 0 for every finite x and NaN for all others.
-        out[i] = value if values[i] - values[i] == 0 else <real>NAN
+        both[k] = (fixed[k] - fixed[k]) + (moving[k] - moving[k])
+        found += both[k] == 0
+    for k in range(STEP):
+        exists[k] = 1 if both[k] == 0 else 0
+    return found
 
 
-cdef inline int pack(real *fixed, real *moving, real low, real high, int count, int *sample) noexcept nogil:
-    """Keep the samples that exist and have low < moving < high; returns how many.
-
-    If they are not all, `sample` becomes their places.
-    """
-    # Comparisons with NaN are false.
-    cdef int i, kept = 0
-    cdef real f, m
-    for i in range(count):
-        kept += (fixed[i] == fixed[i]) & (low < moving[i]) & (moving[i] < high)
-    if kept == count:
-        return count
-    kept = 0
-    for i in range(count):
-        # What is not to be kept is overwritten by the next.
-        f, m = fixed[i], moving[i]
-        sample[kept], fixed[kept], moving[kept] = i, f, m
-        kept += (f == f) & (low < m) & (m < high)
-    return kept
+cdef inline void place(const real *positions, int bins, real *whole, result *t) noexcept nogil:
+    """The second of the four bins under each window, and how far beyond it the position lies, in [0, 1]."""
+    # A bin as a number of the positions' type: conversions of vectors to integers of another width are slow. Its last
+    # value is that for which all four bins exist.
+    cdef int k
+    cdef real last = bins - 3
+    for k in range(STEP):
+        whole[k] = <real><int>positions[k]
+        whole[k] = whole[k] if whole[k] < last else last
+        t[k] = positions[k] - whole[k]
 
 
-cdef inline void place(const real *positions, int count, int last, int *first, double *t) noexcept nogil:
-    """The first of the four bins under each window, and how far beyond the second the position lies, in [0, 1]."""
-    # `last` is the largest whole part for which all four are bins.
-    cdef int k, whole
-    for k in range(count):
-        whole = <int>positions[k]
-        whole = whole if whole < last else last
-        t[k] = positions[k] - whole
-        first[k] = whole - 1
-
-
-cdef inline void weigh(
-    const real *positions, int count, int last, int *first, result *weights, bint slopes
+cdef inline void locate(
+    const real *row, const real *column, int row_length, int column_length, int *first
 ) noexcept nogil:
-    """The first of the four bins under each window, and their weights or slopes in four arrays, BLOCK apart."""
-    cdef int k, whole
+    """The places of the first of the bins under two windows, from the second ones, in a table."""
+    # All of these are whole numbers below 2^24, and so exact.
+    cdef int k
+    cdef real down = row_length, across = column_length, back = row_length + column_length
+    for k in range(STEP):
+        first[k] = <int>(row[k] * down + column[k] * across - back)
+
+
+cdef inline void weigh(const result *t, result *weights) noexcept nogil:
+    """The weights of the four bins under each window in four arrays, STEP apart."""
+    cdef int k
     cdef result w[4]
-    for k in range(count):
-        whole = <int>positions[k]
-        whole = whole if whole < last else last
-        first[k] = whole - 1
-        if slopes:
-            cubic_slopes(<result>(positions[k] - whole), w)
-        else:
-            cubic_weights(<result>(positions[k] - whole), w)
-        weights[k], weights[BLOCK + k], weights[2 * BLOCK + k], weights[3 * BLOCK + k] = w[0], w[1], w[2], w[3]
+    for k in range(STEP):
+        cubic_weights(t[k], w)
+        weights[k], weights[STEP + k], weights[2 * STEP + k], weights[3 * STEP + k] = w[0], w[1], w[2], w[3]
 
 
 cdef inline void to_sub_bins(
@@ -115,122 +107,132 @@ cdef inline int stretched(int bins) noexcept nogil:
 
 
 cdef inline void add_exact(
-    real *f, real *m, int count, double *table, int bins, const Ahead *ahead
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, double *table,
+    int bins
 ) noexcept nogil:
-    cdef int sample[BLOCK]
-    cdef int row[BLOCK]
-    cdef int column[BLOCK]
-    cdef double m_rest[BLOCK]
-    cdef double weights[4 * BLOCK]
-    cdef int k, first, stride = stretched(bins)
-    count = pack(f, m, <real>-INFINITY, <real>INFINITY, count, sample)
-    weigh(f, count, bins - 3, row, weights, False)
-    place(m, count, bins - 3, column, m_rest)
-    for k in range(count):
-        row[k] = row[k] * stride + 4 * column[k]
-    for first in range(0, count, 16):
-        bring(ahead, first)
-        for k in range(first, min(first + 16, count)):
-            add_patch(table + row[k], stride, weights + k, BLOCK, m_rest[k])
+    cdef real position[STEP]
+    cdef real row[STEP]
+    cdef real column[STEP]
+    cdef int first[STEP]
+    cdef double exists[STEP]
+    cdef double t[STEP]
+    cdef double weights[4 * STEP]
+    cdef int k, r, stride = stretched(bins), found = find_samples(fixed, moving, exists)
+    if found == 0:
+        return
+    to_coordinates(fixed, fixed_mapping, position)
+    place(position, bins, row, t)
+    weigh(t, weights)
+    to_coordinates(moving, moving_mapping, position)
+    place(position, bins, column, t)
+    locate(row, column, stride, 4, first)
+    if found < STEP:
+        for r in range(4):
+            for k in range(STEP):
+                weights[r * STEP + k] *= exists[k]
+    add_patches(table, stride, first, weights, t, STEP)
 
 
 cdef inline void add_half(
-    real *f, real *m, int count, real low, real high, int per_bin, double *table, int bins, const Ahead *ahead
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, int per_bin,
+    double *table, int bins
 ) noexcept nogil:
-    cdef int sample[BLOCK]
-    cdef int row[BLOCK]
-    cdef int column[BLOCK]
-    cdef double m_rest[BLOCK]
-    cdef int k, first
-    count = pack(f, m, <real>-INFINITY, <real>INFINITY, count, sample)
-    to_sub_bins(f, count, low, high, per_bin, row)
-    place(m, count, bins - 3, column, m_rest)
-    for k in range(count):
-        row[k] = row[k] * bins + column[k]
-    for first in range(0, count, 16):
-        bring(ahead, first)
-        for k in range(first, min(first + 16, count)):
-            add_row(table + row[k], m_rest[k])
+    cdef real position[STEP]
+    cdef real column[STEP]
+    cdef int row[STEP]
+    cdef double exists[STEP]
+    cdef double t[STEP]
+    cdef int k
+    if find_samples(fixed, moving, exists) == 0:
+        return
+    to_coordinates(fixed, fixed_mapping, position)
+    to_sub_bins(position, STEP, <real>fixed_mapping.low, <real>fixed_mapping.high, per_bin, row)
+    to_coordinates(moving, moving_mapping, position)
+    place(position, bins, column, t)
+    for k in range(STEP):
+        row[k] = row[k] * bins + (<int>column[k] - 1)
+    add_rows(table, row, t, exists, STEP)
 
 
 cdef inline void add_counts(
-    const real *f, const real *m, int count, real low, real high, int per_bin, unsigned int *counts, int *cell,
-    const Ahead *ahead
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, int per_bin,
+    unsigned int *counts, int *cell
 ) noexcept nogil:
-    # Missing samples are counted, too, in a cell behind all others: no branch, and the look-up finds a zero there.
-    cdef int row[BLOCK]
-    cdef int k, first, columns = sub_bin_count(low, high, per_bin)
-    to_sub_bins(f, count, low, high, per_bin, row)
-    to_sub_bins(m, count, low, high, per_bin, cell)
-    for k in range(count):
-        cell[k] = row[k] * columns + cell[k] if (f[k] == f[k]) & (m[k] == m[k]) else columns * columns
-    for first in range(0, count, 16):
-        bring(ahead, first)
-        for k in range(first, min(first + 16, count)):
-            counts[cell[k]] += 1
+    # Missing samples are counted, too, in a cell behind all others, where the look-up finds a zero.
+    cdef real position[STEP]
+    cdef int row[STEP]
+    cdef int k, columns = sub_bin_count(fixed_mapping.low, fixed_mapping.high, per_bin)
+    cdef int exists[STEP]
+    to_coordinates(fixed, fixed_mapping, position)
+    to_sub_bins(position, STEP, <real>fixed_mapping.low, <real>fixed_mapping.high, per_bin, row)
+    to_coordinates(moving, moving_mapping, position)
+    to_sub_bins(position, STEP, <real>moving_mapping.low, <real>moving_mapping.high, per_bin, cell)
+    for k in range(STEP):
+        exists[k] = (fixed[k] - fixed[k]) + (moving[k] - moving[k]) == 0
+        cell[k] = row[k] * columns + cell[k] if exists[k] else columns * columns
+    for k in range(STEP):
+        counts[cell[k]] += 1
 
 
-cdef inline void unpack(const real *packed, int kept, const int *sample, int count, real *out) noexcept nogil:
-    """The reverse of `pack`, 0 for samples that were not kept."""
+cdef inline void incline(
+    const real *fixed, const real *position, const real *t, const Mapping *mapping, real *slopes
+) noexcept nogil:
+    """The slopes of moving's windows in the same way; 0 for samples that do not exist or are held at either end."""
     cdef int k
-    if packed == out:
-        return
-    for k in range(count):
-        out[k] = 0
-    for k in range(kept):
-        out[sample[k]] = packed[k]
+    cdef bint moves
+    cdef real w[4]
+    cdef real low = <real>mapping.low, high = <real>mapping.high
+    for k in range(STEP):
+        cubic_slopes(t[k], w)
+        moves = (fixed[k] - fixed[k] == 0) & (low < position[k]) & (position[k] < high)
+        slopes[k] = w[0] if moves else 0
+        slopes[STEP + k] = w[1] if moves else 0
+        slopes[2 * STEP + k] = w[2] if moves else 0
+        slopes[3 * STEP + k] = w[3] if moves else 0
 
-
-# The slopes are computed four at a time: blocks of samples and of results have room for a whole number of fours.
 
 cdef inline void slope_exact(
-    real *f, real *m, int count, real low, real high, const real *table, int bins, real *out,
-    const Ahead *ahead
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping,
+    const real *table, int bins, real *out
 ) noexcept nogil:
-    cdef int sample[BLOCK]
-    cdef int row[BLOCK + 4]
-    cdef int column[BLOCK]
-    cdef real weights[4 * BLOCK]
-    cdef real slopes[4 * BLOCK]
-    cdef real *packed
-    cdef int k, kept = pack(f, m, low, high, count, sample)
-    weigh(f, kept, bins - 3, row, weights, False)
-    weigh(m, kept, bins - 3, column, slopes, True)
-    for k in range(kept):
-        row[k] = row[k] * bins + column[k]
-    row[kept] = row[kept + 1] = row[kept + 2] = 0
-    packed = out if kept == count else f
-    for k in range(0, kept, 4):
-        if k % 16 == 0:
-            bring(ahead, k)
-        if real is float:
-            patch_slopes_float(table, row + k, bins, weights + k, slopes + k, BLOCK, packed + k)
-        else:
-            patch_slopes_double(table, row + k, bins, weights + k, slopes + k, BLOCK, packed + k)
-    unpack(packed, kept, sample, count, out)
+    cdef real position[STEP]
+    cdef real row[STEP]
+    cdef real column[STEP]
+    cdef int first[STEP]
+    cdef real t[STEP]
+    cdef real weights[4 * STEP]
+    cdef real slopes[4 * STEP]
+    to_coordinates(fixed, fixed_mapping, position)
+    place(position, bins, row, t)
+    weigh(t, weights)
+    to_coordinates(moving, moving_mapping, position)
+    place(position, bins, column, t)
+    incline(fixed, position, t, moving_mapping, slopes)
+    locate(row, column, bins, 1, first)
+    if real is float:
+        patch_slopes_float(table, bins, first, weights, slopes, out, STEP)
+    else:
+        patch_slopes_double(table, bins, first, weights, slopes, out, STEP)
 
 
 cdef inline void slope_half(
-    real *f, real *m, int count, real low, real high, int per_bin, const real *table, int bins, real *out,
-    const Ahead *ahead
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, int per_bin,
+    const real *table, int bins, real *out
 ) noexcept nogil:
-    cdef int sample[BLOCK]
-    cdef int row[BLOCK + 4]
-    cdef int column[BLOCK]
-    cdef real slopes[4 * BLOCK]
-    cdef real *packed
-    cdef int k, kept = pack(f, m, low, high, count, sample)
-    to_sub_bins(f, kept, low, high, per_bin, row)
-    weigh(m, kept, bins - 3, column, slopes, True)
-    for k in range(kept):
-        row[k] = row[k] * bins + column[k]
-    row[kept] = row[kept + 1] = row[kept + 2] = 0
-    packed = out if kept == count else f
-    for k in range(0, kept, 4):
-        if k % 16 == 0:
-            bring(ahead, k)
-        if real is float:
-            row_slopes_float(table, row + k, slopes + k, BLOCK, packed + k)
-        else:
-            row_slopes_double(table, row + k, slopes + k, BLOCK, packed + k)
-    unpack(packed, kept, sample, count, out)
+    cdef real position[STEP]
+    cdef real column[STEP]
+    cdef int row[STEP]
+    cdef real t[STEP]
+    cdef real slopes[4 * STEP]
+    cdef int k
+    to_coordinates(fixed, fixed_mapping, position)
+    to_sub_bins(position, STEP, <real>fixed_mapping.low, <real>fixed_mapping.high, per_bin, row)
+    to_coordinates(moving, moving_mapping, position)
+    place(position, bins, column, t)
+    incline(fixed, position, t, moving_mapping, slopes)
+    for k in range(STEP):
+        row[k] = row[k] * bins + (<int>column[k] - 1)
+    if real is float:
+        row_slopes_float(table, row, slopes, out, STEP)
+    else:
+        row_slopes_double(table, row, slopes, out, STEP)

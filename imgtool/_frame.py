@@ -41,11 +41,11 @@ class Frame:
 
     def places(self, matrix: Matrix) -> Matrix:
         """Where a matrix takes the corners, (4, 2) x, y; far away where their denominator is not positive."""
-        x, y, depth = matrix @ self._corner_columns
-        behind = depth <= 0
-        if behind.any():
-            return np.where(behind, _FAR, np.stack([x, y]) / np.where(behind, 1, depth)).T
-        return np.asarray((np.stack([x, y]) / depth).T)
+        homogeneous = matrix @ self._corner_columns
+        depth = homogeneous[2]
+        if depth.min() > 0:
+            return np.asarray((homogeneous[:2] / depth).T)
+        return np.where(depth <= 0, _FAR, homogeneous[:2] / np.where(depth <= 0, 1, depth)).T
 
     def distance(self, one: Matrix, other: Matrix) -> float:
         """How far apart two matrices take the corners of the fixed image, at most, in pixels."""
@@ -66,12 +66,19 @@ class Frame:
 
     def linear(self, matrix: Matrix) -> Matrix:
         """The 2x2 derivative at the centre."""
-        inner = self.about_centres(matrix)
-        return np.asarray(inner[:2, :2] - np.outer(inner[:2, 2], inner[2, :2]))
+        (a, b, x), (c, d, y), (g, h, _) = self.about_centres(matrix).tolist()
+        return np.array([[a - x * g, b - x * h], [c - y * g, d - y * h]])
 
     def size(self, matrix: Matrix) -> float:
         """Pixels of moving for a pixel of fixed, at the centre."""
-        return math.sqrt(abs(float(np.linalg.det(self.linear(matrix)))))
+        large, small = self.scales(matrix)
+        return math.sqrt(abs(large * small))
+
+    def scales(self, matrix: Matrix) -> tuple[float, float]:
+        """The singular values of the derivative at the centre, the smaller one negative where it mirrors."""
+        (a, b), (c, d) = self.linear(matrix).tolist()
+        mean, half = math.hypot(a + d, c - b) / 2, math.hypot(a - d, c + b) / 2
+        return mean + half, mean - half
 
     def angle(self, matrix: Matrix) -> float:
         """The rotation at the centre, in radians."""
@@ -89,7 +96,11 @@ class Frame:
 
     def matrix(self, model: str, parameters: Vector) -> Matrix:
         """The 3x3 matrix, its last entry 1."""
-        matrix = self._from_moving_centre @ self._inner(model, parameters) @ self._to_fixed_centre
+        (a, b, x), (c, d, y), (g, h, one) = self._inner(model, parameters)
+        (x0, y0), (x1, y1) = self._centres
+        a, b, x = a + x1 * g, b + x1 * h, x + x1
+        c, d, y = c + y1 * g, d + y1 * h, y + y1
+        matrix = np.array([[a, b, x - a * x0 - b * y0], [c, d, y - c * x0 - d * y0], [g, h, one - g * x0 - h * y0]])
         return np.asarray(matrix / matrix[2, 2]) if model == "projective" else matrix
 
     def parameters(self, model: str, matrix: Matrix) -> Vector:
@@ -114,20 +125,30 @@ class Frame:
 
         The value must not depend on the size of the matrix as a whole: 2 A is the same transform as A.
         """
-        inner = self._inner(model, parameters)
-        by_inner = self._from_moving_centre.T @ by_matrix @ self._to_fixed_centre.T
-        if model == "projective":
-            by_inner /= self._from_moving_centre[2] @ inner @ self._to_fixed_centre[:, 2]
-        derivatives = self._derivatives[model]
+        (a, b, _), (c, d, _), (g, h, _) = self._inner(model, parameters)
+        (x0, y0), (x1, y1) = self._centres
+        # By the entries of the matrix about the centres: what is before and after it are shifts.
+        rows = by_matrix.tolist()
+        rows[2] = [third + x1 * first + y1 * second for first, second, third in zip(*rows, strict=True)]
+        (by_a, by_b, by_x), (by_c, by_d, by_y), (by_g, by_h, _) = (
+            [first - x0 * third, second - y0 * third, third] for first, second, third in rows
+        )
+        shape: tuple[float, ...] = ()
         if model in ("rigid", "similarity"):
-            derivatives = derivatives.copy()
-            (a, b), (c, d) = inner[:2, :2]
-            derivatives[2, :6] = -c, -d, 0, a, b, 0
-            derivatives[2] /= self.radius
+            shape = (a * by_c + b * by_d - c * by_a - d * by_b,)
             if model == "similarity":
-                derivatives[3, :6] = a, b, 0, c, d, 0
-                derivatives[3] /= self.radius
-        return np.asarray(derivatives @ by_inner.ravel())
+                shape += (a * by_a + b * by_b + c * by_c + d * by_d,)
+        elif model != "translation":
+            shape = by_a, by_b, by_c, by_d
+        if model == "projective":
+            shape += by_g / self.radius, by_h / self.radius
+        gradient = np.array([by_x * self.radius, by_y * self.radius, *shape]) / self.radius
+        # `matrix` divides the entries by the last one.
+        return np.asarray(gradient / (1 - g * x0 - h * y0)) if model == "projective" else gradient
+
+    @cached_property
+    def _centres(self) -> tuple[list[float], list[float]]:
+        return self.fixed_centre.tolist(), self.moving_centre.tolist()
 
     @cached_property
     def _to_moving_centre(self) -> Matrix:
@@ -137,28 +158,8 @@ class Frame:
     def _from_fixed_centre(self) -> Matrix:
         return _shift(self.fixed_centre)
 
-    @cached_property
-    def _from_moving_centre(self) -> Matrix:
-        return _shift(self.moving_centre)
-
-    @cached_property
-    def _to_fixed_centre(self) -> Matrix:
-        return _shift(-self.fixed_centre)
-
-    @cached_property
-    def _derivatives(self) -> dict[str, Matrix]:
-        """The nine entries of the matrix about the centres by the parameters; those of rotation and scale vary."""
-        entries = np.eye(9)[[2, 5, 0, 1, 3, 4, 6, 7]]
-        entries[2:6] /= self.radius
-        entries[6:] /= self.radius**2
-        out = {"translation": entries[:2], "affine": entries[:6], "projective": entries}
-        for i, model in enumerate(("rigid", "similarity")):
-            out[model] = np.zeros((3 + i, 9))
-            out[model][:2] = entries[:2]
-        return out
-
-    def _inner(self, model: str, parameters: Vector) -> Matrix:
-        """The matrix about the centres."""
+    def _inner(self, model: str, parameters: Vector) -> tuple[tuple[float, float, float], ...]:
+        """The rows of the matrix about the centres."""
         x, y, *rest = parameters.tolist()
         shape = [value / self.radius for value in rest]
         a, b, c, d = 1.0, 0.0, 0.0, 1.0
@@ -171,7 +172,7 @@ class Frame:
             scale = math.exp(shape[1]) if model == "similarity" else 1.0
             a, c = scale * math.cos(shape[0]), scale * math.sin(shape[0])
             b, d = -c, a
-        return np.array([[a, b, x], [c, d, y], [g, h, 1.0]])
+        return (a, b, x), (c, d, y), (g, h, 1.0)
 
 
 def _shift(by: Vector) -> Matrix:

@@ -1,16 +1,23 @@
 """Maximisation of a smooth function of a few parameters."""
 
+import math
 from collections.abc import Callable
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
+Function = Callable[[Vector], tuple[float, Vector]]
 
 # Armijo and curvature conditions (Nocedal & Wright, Numerical Optimization, 2006, section 3.1).
 _RISE, _SLOPE = 1e-4, 0.9
 _TRIALS = 12
+# Of settling: how many places are tried, and which share of a step at least; how much flatter than its steepest way a
+# top may be taken for; how much lower than its surroundings it may seem, for values are rough.
+_SETTLING_TRIALS, _LEAST_SHARE = 10, 0.1
+_FLATTEST, _ROUGH = 1e-3, 0.01
 
 
 class State(NamedTuple):
@@ -30,7 +37,7 @@ class Optimum(NamedTuple):
 
 
 def maximise(
-    function: Callable[[Vector], tuple[float, Vector]],
+    function: Function,
     start: Vector,
     *,
     first_step: float,
@@ -45,17 +52,17 @@ def maximise(
     141, 2013); the accepted state of one search is the start of the next.
     """
     state = State(start, *function(start))
-    inverse_hessian: npt.NDArray[np.float64] | None = None
+    inverse_hessian: Matrix | None = None
     for iteration in range(iterations):
-        length = float(np.linalg.norm(state.gradient))
+        length = _length(state.gradient)
         if length == 0:
             return Optimum(state.parameters, state.value, iteration)
         if inverse_hessian is None:
             direction = state.gradient * (first_step / length)
         else:
             direction = inverse_hessian @ state.gradient
-        direction *= min(1.0, longest_step / float(np.linalg.norm(direction)))
-        reached = _line_search(function, state, direction)
+        direction *= min(1.0, longest_step / _length(direction))
+        reached = _line_search(function, state, direction, tolerance)
         if reached is None:
             if inverse_hessian is None:
                 return Optimum(state.parameters, state.value, iteration)
@@ -64,20 +71,70 @@ def maximise(
             continue
         step, turn = reached.parameters - state.parameters, state.gradient - reached.gradient
         state = reached
-        if float(np.linalg.norm(step)) < tolerance:
+        if _length(step) < tolerance:
             return Optimum(state.parameters, state.value, iteration + 1)
-        inverse_hessian = _updated(inverse_hessian, step, turn)
+        if inverse_hessian is None and (curvature := _curvature(step, turn)):
+            inverse_hessian = np.eye(step.size) * (curvature / float(turn @ turn))
+        if inverse_hessian is not None:
+            inverse_hessian = _updated(inverse_hessian, step, turn)
     return Optimum(state.parameters, state.value, iterations)
 
 
-def _line_search(function: Callable[[Vector], tuple[float, Vector]], state: State, direction: Vector) -> State | None:
-    """The state of an acceptable step along `direction`, or else of the highest one found; None if none is higher."""
+def settle(
+    function: Function, near: Function, start: Vector, *, probe: float, longest_step: float, tolerance: float
+) -> tuple[Optimum, bool]:
+    """The place beside `start` where the gradient of `function` vanishes, by Newton's method.
+
+    Values of a function that counts samples are rough where its gradient, a sum over them, is still smooth; close to
+    the top only the gradient tells where it is. The curvature is that of `near`, a function like it that takes less
+    time, from differences of its gradient over `probe`. Each step leads to where the next one would be shorter.
+    Returns, too, whether the last one would be shorter than `tolerance`.
+    """
+    _, centre = near(start)
+    turns = np.stack([centre - near(start + probe * axis)[1] for axis in np.eye(start.size)]) / probe
+    curvatures, axes = np.linalg.eigh(0.5 * (turns + turns.T))
+    # Where it is flat, or no top, steps are as cautious as elsewhere.
+    curvatures = np.maximum(np.abs(curvatures), max(_FLATTEST * float(np.abs(curvatures).max()), 1e-300))
+    inverse_hessian = (axes / curvatures) @ axes.T
+
+    def next_step(state: State) -> tuple[Vector, float]:
+        step = inverse_hessian @ state.gradient
+        length = _length(step)
+        return step * min(1.0, longest_step / max(length, 1e-300)), length
+
+    first = best = State(start, *function(start))
+    step, length = next_step(best)
+    steps, share = 0, 1.0
+    for _ in range(_SETTLING_TRIALS):
+        if length < tolerance or share < _LEAST_SHARE:
+            break
+        trial = _after(function, best, share * step)
+        ahead, distance = next_step(trial)
+        if distance < length:
+            best, step, length, steps = trial, ahead, distance, steps + 1
+        else:
+            share *= 0.5
+    if best.value < first.value - _ROUGH:
+        return Optimum(start, first.value, 0), False
+    return Optimum(best.parameters, best.value, steps), length < tolerance
+
+
+def _after(function: Function, state: State, step: Vector) -> State:
+    parameters = state.parameters + step
+    return State(parameters, *function(parameters))
+
+
+def _line_search(function: Function, state: State, direction: Vector, shortest: float) -> State | None:
+    """The state of an acceptable step along `direction`, or else of the highest one found; None if none is higher.
+
+    Steps below half of `shortest` are not tried.
+    """
     rise = float(state.gradient @ direction)
+    least = 0.5 * shortest / _length(direction)
     low, high, factor = 0.0, np.inf, 1.0
     best = None
     for _ in range(_TRIALS):
-        parameters = state.parameters + factor * direction
-        trial = State(parameters, *function(parameters))
+        trial = _after(function, state, factor * direction)
         if trial.value > (best or state).value:
             best = trial
         if trial.value < state.value + _RISE * factor * rise:
@@ -90,19 +147,31 @@ def _line_search(function: Callable[[Vector], tuple[float, Vector]], state: Stat
             factor = 2 * factor if np.isinf(high) else (low + high) / 2
         else:
             return trial
+        if factor < least:
+            break
     return best
 
 
-def _updated(
-    inverse_hessian: npt.NDArray[np.float64] | None, step: Vector, turn: Vector
-) -> npt.NDArray[np.float64] | None:
-    """The BFGS update, which keeps the matrix positive definite (Nocedal & Wright, equation 6.17)."""
+def _length(vector: Vector) -> float:
+    return math.sqrt(float(vector @ vector))
+
+
+def _curvature(step: Vector, turn: Vector) -> float:
+    """How much the gradient turned back along a step; 0 where it did not."""
     curvature = float(step @ turn)
-    if curvature <= 1e-12 * float(np.linalg.norm(step) * np.linalg.norm(turn)):
+    return curvature if curvature > 1e-12 * _length(step) * _length(turn) else 0.0
+
+
+def _updated(inverse_hessian: Matrix, step: Vector, turn: Vector) -> Matrix:
+    """The BFGS update, which keeps the matrix positive definite (Nocedal & Wright, equation 6.17)."""
+    curvature = _curvature(step, turn)
+    if curvature == 0:
         return inverse_hessian
-    identity = np.eye(step.size)
-    if inverse_hessian is None:
-        inverse_hessian = identity * (curvature / float(turn @ turn))
-    shear = identity - np.outer(step, turn) / curvature
-    updated: npt.NDArray[np.float64] = shear @ inverse_hessian @ shear.T + np.outer(step, step) / curvature
+    seen = inverse_hessian @ turn
+    crossed = step[:, None] * seen
+    updated: Matrix = (
+        inverse_hessian
+        - (crossed + crossed.T) / curvature
+        + step[:, None] * step * ((1 + float(turn @ seen) / curvature) / curvature)
+    )
     return updated

@@ -38,7 +38,9 @@ _SCAN_SLAB = 6  # rotations; even, since they are transformed in pairs
 _NEARBY_ANGLES, _NEARBY_SCALES, _NEARBY_STARTS = (-4.0, 0.0, 4.0), (0.93, 1.0, 1.07), 12
 _NEARBY_ITERATIONS = 8
 # Candidates whose corners are this near, as a share of the image's size, are one.
-_SAME_START, _SAME, SAME_PLACE = 0.06, 0.03, 0.06
+_SAME_START, _SAME, _SAME_PLACE = 0.06, 0.03, 0.06
+# Candidates further away than this are other answers.
+ELSEWHERE = 0.1
 # Images of one kind of thing mostly show it at one size. The score that a change of size must make up for, in standard
 # deviations, and the change from which on all of it is asked for.
 _DOUBT, _DOUBTFUL_CHANGE = 10.0, 1.2
@@ -52,9 +54,10 @@ class _Effort(NamedTuple):
     starts: tuple[int, ...]  # candidates that enter each round of refinement on the coarse level, and that are left
     iterations: tuple[int, ...]  # of each round
     fine_iterations: int
+    apart: float  # how far from each other those are that are left, as a share of the image's size
 
 
-_THOROUGH, _GLANCE = _Effort((32, 12, 6), (5, 15), 20), _Effort((12, 3), (8,), 10)
+_THOROUGH, _GLANCE = _Effort((32, 12, 6), (5, 15), 20, _SAME), _Effort((6, 3), (6,), 10, ELSEWHERE)
 
 
 class Candidate(NamedTuple):
@@ -113,10 +116,11 @@ class Edges:
             return -math.inf, np.zeros_like(parameters)
         # Of independent orientations each agreement has a variance of half its energy.
         deviation = math.sqrt(energy / 2)
-        by_eight = sums[3:11] / deviation - sums[11:] * (agreement / (2 * energy * deviation))
+        by_inner = np.empty(9)
+        by_inner[:8] = sums[3:11] / deviation - sums[11:] * (agreement / (2 * energy * deviation))
         # A matrix and its multiples are one transform, which gives the derivative with respect to the ninth entry.
-        by_inner = np.append(by_eight, -(by_eight @ inner.ravel()[:8]) / inner[2, 2]).reshape(3, 3)
-        by_matrix = moving.from_full.T @ by_inner @ self.fixed.to_full.T
+        by_inner[8] = -float(by_inner[:8] @ inner.ravel()[:8]) / inner[2, 2]
+        by_matrix = moving.from_full.T @ by_inner.reshape(3, 3) @ self.fixed.to_full.T
         return agreement / deviation, self._frame.gradient(model, parameters, by_matrix)
 
     def score(self, matrix: Matrix) -> float:
@@ -125,7 +129,7 @@ class Edges:
 
     def doubt(self, matrix: Matrix) -> float:
         """What a score must exceed that of a rigid motion by, for what `matrix` does to sizes and angles."""
-        large, small = np.maximum(np.linalg.svd(self._frame.linear(matrix), compute_uv=False), 1e-9)
+        large, small = (max(abs(scale), 1e-9) for scale in self._frame.scales(matrix))
         depth = np.maximum(self._frame.denominators(matrix), 1e-9)
         scale = min(abs(math.log(large * small) / 2 - math.log(natural)) for natural in self.natural_scales)
         changes = scale, math.log(large / small), math.log(depth.max() / depth.min())
@@ -137,11 +141,9 @@ class Edges:
 
     def plausible(self, matrix: Matrix) -> bool:
         """Whether a matrix is what two views of one thing may differ by: no mirror, no collapse, no horizon."""
-        linear, depth = self._frame.linear(matrix), self._frame.denominators(matrix)
-        large, small = np.linalg.svd(linear, compute_uv=False)
+        (large, small), depth = self._frame.scales(matrix), self._frame.denominators(matrix)
         return bool(
-            np.linalg.det(linear) > 0
-            and 0.4 * min(self.natural_scales) < small <= large < 2.5 * max(self.natural_scales)
+            0.4 * min(self.natural_scales) < small <= large < 2.5 * max(self.natural_scales)
             and large < 2 * small
             and 0.5 < depth.min() <= depth.max() < 2
         )
@@ -231,14 +233,14 @@ class Search:
         candidates = coarse.scan([(scale, angles) for scale in scales], self._threads)
         candidates = self._distinct(candidates, _SAME_START, effort.starts[0])
         for count, iterations in zip(effort.starts[1:], effort.iterations, strict=True):
-            candidates = self._distinct(_refined(coarse, candidates, models, iterations), _SAME, count)
+            candidates = self._distinct(_refined(coarse, candidates, models, iterations), effort.apart, count)
         if len(scales) > 1:
             candidates += self._nearby(candidates)
         candidates = [
             candidate._replace(worth=candidate.score - fine.doubt(candidate.matrix))
             for candidate in _refined(fine, candidates, models, effort.fine_iterations)
         ]
-        return self._distinct(candidates + known, SAME_PLACE, effort.starts[-1])
+        return self._distinct(candidates + known, _SAME_PLACE, effort.starts[-1])
 
     def _nearby(self, candidates: list[Candidate]) -> list[Candidate]:
         """What all shifts on the fine level find for sizes and angles near those of the candidates."""
@@ -255,7 +257,7 @@ class Search:
         """The candidate of the simplest model at this place that is worth about as much."""
         for model in LADDER[1 : LADDER.index(best.model)]:
             simple = self.fine.refined(model, best.matrix, _THOROUGH.fine_iterations)
-            near = self._frame.same(simple.matrix, best.matrix, SAME_PLACE)
+            near = self._frame.same(simple.matrix, best.matrix, _SAME_PLACE)
             if near and self.fine.worth(simple.matrix) > best.worth - _AS_GOOD:
                 return simple
         return best

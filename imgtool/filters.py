@@ -293,9 +293,9 @@ def _dispatch(
 
 def _is_point(kernel: Array, options: Options) -> bool:
     """Whether each result is one pixel, that of its place: then colours under no opacity stay, too."""
-    middle = kernel[tuple((n - 1) // 2 for n in kernel.shape)]
-    odd = all(n % 2 for n in kernel.shape)
-    return options.anchor is None and odd and bool(middle) and np.count_nonzero(kernel) == 1
+    middle = tuple((n - 1) // 2 for n in kernel.shape)
+    in_place = all(n % 2 for n in kernel.shape) and (options.anchor is None or tuple(options.anchor) == middle)
+    return in_place and bool(kernel[middle]) and np.count_nonzero(kernel) == 1
 
 
 def sets_alpha_aside(

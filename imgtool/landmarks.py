@@ -22,7 +22,7 @@ class Transform(Protocol):
 
     def __call__(self, points: npt.ArrayLike) -> Points: ...
 
-    def inverse(self) -> "Transform": ...
+    def solve(self, points: npt.ArrayLike) -> Points: ...
 
 
 def fit(fixed: npt.ArrayLike, moving: npt.ArrayLike, model: str) -> Matrix:
@@ -214,7 +214,7 @@ def evaluate(
 
     The moving landmarks are brought into the fixed image, their distances to the fixed ones are the TRE, and those
     divided by the image's diagonal the relative TRE. With ``frame="moving"`` the fixed landmarks are brought into the
-    moving image instead, which takes no inverse.
+    moving image instead.
 
     Parameters
     ----------
@@ -253,5 +253,5 @@ def evaluate(
     if frame not in ("fixed", "moving"):
         raise ImgtoolError(f"frame must be fixed or moving, not {frame!r}")
     f, m = _pairs(fixed, moving)
-    found = transform.inverse()(m) - f if frame == "fixed" else transform(f) - m
+    found = transform.solve(m) - f if frame == "fixed" else transform(f) - m
     return Evaluation(np.linalg.norm(m - f, axis=1), np.linalg.norm(found, axis=1), float(np.hypot(*shape)))

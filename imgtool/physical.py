@@ -7,12 +7,13 @@ import numpy as np
 import numpy.typing as npt
 
 from ._check import Array, thread_count
+from ._ffd import checked_spacing
 from .errors import ImgtoolError
 from .filters import convolve
 from .metrics import pixel_mask, real_image
 from .registration import Registration
 from .registration import register as register_pixels
-from .transforms import MatrixTransform, warp
+from .transforms import BSplineTransform, MatrixTransform, warp
 
 Matrix = npt.NDArray[np.float64]
 Spacing = tuple[float, float]
@@ -30,6 +31,7 @@ def register(
     fixed_mask: npt.ArrayLike | None = None,
     moving_mask: npt.ArrayLike | None = None,
     initial: MatrixTransform | None = None,
+    grid_spacing: float | None = None,
     threads: int | None = None,
     **options: Any,
 ) -> Registration:
@@ -48,10 +50,13 @@ def register(
         Pixels where it is zero do not count.
     initial : MatrixTransform, optional
         Where to begin, in pixels.
+    grid_spacing : float, optional
+        Distance of the control points of the model "bspline", in widths or heights of a pixel of `fixed`, whichever is
+        less. Default: 16 pixels of the common size.
     threads : int, optional
         Default: every processor.
     **options
-        As for `imgtool.register`, but for channels and the model "bspline".
+        As for `imgtool.register`, but for channels.
 
     Returns
     -------
@@ -62,7 +67,8 @@ def register(
     Raises
     ------
     ImgtoolError
-        If a spacing is not positive, or an image would be too small or large on the common grid.
+        If a spacing is not positive, an image would be too small or large on the common grid, or control points would
+        be closer than its pixels.
 
     Examples
     --------
@@ -74,23 +80,55 @@ def register(
     array([[10., 30.]])
     """
     threads = thread_count(threads)
-    if options.get("model") == "bspline":
-        raise ImgtoolError("pixel sizes are for models that are matrices; bspline works on pixels, without spacing")
     images = [_masked(fixed, fixed_mask, "fixed"), _masked(moving, moving_mask, "moving")]
     spacings = [_checked(fixed_spacing), _checked(moving_spacing)]
     side = max(map(min, spacings))
     grids = [_Grid(image.shape, spacing, side) for image, spacing in zip(images, spacings, strict=True)]
     planes = [grid.resampled(image, threads) for grid, image in zip(grids, images, strict=True)]
-    to_fixed, to_moving = (grid.to_pixels for grid in grids)
     if initial is not None:
-        matrix = np.linalg.inv(to_moving) @ initial.matrix @ to_fixed
+        matrix = np.linalg.inv(grids[1].to_pixels) @ initial.matrix @ grids[0].to_pixels
         initial = MatrixTransform(matrix, initial.model, *(grid.shape for grid in grids))
-    found = register_pixels(*planes, initial=initial, threads=threads, **options)
-    matrix = to_moving @ found.transform.matrix @ np.linalg.inv(to_fixed)
-    alike = len({*spacings[0], *spacings[1]}) == 1
-    model = found.transform.model if alike or found.transform.model == "projective" else "affine"
-    transform = MatrixTransform(matrix / matrix[2, 2], model, images[0].shape, images[1].shape)
+    if grid_spacing is not None:
+        grid_spacing = _on_common_grid(grid_spacing, min(spacings[0]) / side)
+    found = register_pixels(*planes, initial=initial, grid_spacing=grid_spacing, threads=threads, **options)
+    square = len({*spacings[0], *spacings[1]}) == 1
+    transform = _in_pixels(found.transform, grids, (images[0].shape, images[1].shape), square)
     return replace(found, transform=transform, warped=warp(images[1], transform, threads=threads))
+
+
+def _on_common_grid(grid_spacing: Any, pixel: float) -> float:
+    """A distance of control points in pixels of the common grid, of which a pixel of fixed is so many."""
+    spacing = checked_spacing(grid_spacing)
+    if spacing * pixel < 1:
+        raise ImgtoolError(
+            f"grid_spacing {spacing:g} is less than the common pixel size of both images; use {1 / pixel:g} or more"
+        )
+    return spacing * pixel
+
+
+def _in_pixels(
+    found: MatrixTransform | BSplineTransform,
+    grids: list["_Grid"],
+    shapes: tuple[tuple[int, ...], tuple[int, ...]],
+    square: bool,
+) -> MatrixTransform | BSplineTransform:
+    """What was found on the common grids, between pixels of images of these shapes."""
+    to_fixed, to_moving = (grid.to_pixels for grid in grids)
+    matrix = to_moving @ found.matrix @ np.linalg.inv(to_fixed)
+    fixed_shape, moving_shape = ((height, width) for height, width in shapes)
+    if isinstance(found, BSplineTransform):
+        steps = grids[0].steps
+        x, y = to_fixed[:2, :2] @ found.origin + to_fixed[:2, 2]
+        return BSplineTransform(
+            found.coefficients * steps[:, None, None],
+            spacing=(found.spacing[0] * steps[0], found.spacing[1] * steps[1]),
+            origin=(x, y),
+            matrix=matrix,
+            fixed_shape=fixed_shape,
+            moving_shape=moving_shape,
+        )
+    model = found.model if square or found.model == "projective" else "affine"
+    return MatrixTransform(matrix / matrix[2, 2], model, fixed_shape, moving_shape)
 
 
 def _masked(image: npt.ArrayLike, mask: npt.ArrayLike | None, name: str) -> Array:

@@ -2,7 +2,6 @@
 
 import time
 from dataclasses import dataclass
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -10,29 +9,20 @@ import numpy.typing as npt
 from . import _ffd, metrics
 from ._background import static_frame
 from ._check import Array, as_array, thread_count
-from ._climb import Level, Start, Summit, climb, levels_of
 from ._colour import gray
-from ._frame import LADDER, Frame
-from ._search import Candidate, Search
+from ._finding import find
+from ._frame import LADDER
 from .errors import ImgtoolError
 from .transforms import BSplineTransform, MatrixTransform, warp
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 BINS = 64
 _LEAST_SIDE = 4
-# A result that moves the corners by less than this, in pixels, and is not better than the start, is the start: images
-# that fit from the beginning come back unchanged.
-_SAME_PLACE = 0.1
-# How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
-# the odds rise: see docs/accuracy.md, "Confidence".
-_EVEN_RATIO, _STEEPNESS = 1.45, 8
-_ELSEWHERE = 0.1
 
 REGISTERED_MODELS = ("auto", *LADDER, "bspline")
 SEARCHES = ("auto", "none", "shift", "rotation", "full")
 BACKGROUNDS = ("auto", "none")
 
-Matrix = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
 
@@ -51,12 +41,18 @@ class Registration:
     confident: bool  # whether the evidence singles this transform out
     confidence: float  # from 0 to 1; `confident` from 0.5 on
     search: str  # how far the search before the climb went: "none", "shift", "rotation" or "full"
+    reason: str  # why the transform is of this model
     static_frame: float  # share of the fixed image's pixels set aside as a frame that does not move
 
     @property
     def improved(self) -> bool:
         """Whether NMI rose, or the start was the optimum already."""
         return self.nmi_after >= self.nmi_before
+
+    @property
+    def mirrored(self) -> bool:
+        """Whether moving shows a mirror image of what fixed shows."""
+        return bool(np.linalg.det(self.transform.matrix) < 0)
 
 
 def register(
@@ -66,6 +62,7 @@ def register(
     model: str = "auto",
     search: str = "auto",
     background: str = "auto",
+    flips: bool = False,
     initial: MatrixTransform | None = None,
     grid_spacing: float | None = None,
     bins: int = BINS,
@@ -96,6 +93,8 @@ def register(
     background : {"auto", "none"}
         With "auto", a flat background whose outline lies at one place in both images is taken for a frame that did not
         move with what it shows, and does not count.
+    flips : bool
+        Whether the search tries mirror images of moving, too; transforms of every model but "bspline" may then mirror.
     initial : MatrixTransform, optional
         Where the climb begins, instead of a search.
     grid_spacing : float, optional
@@ -144,19 +143,23 @@ def register(
     spacing = _ffd.checked_spacing(grid_spacing)
     if initial is not None and search not in ("auto", "none"):
         raise ImgtoolError(f"search {search!r} would not use initial; leave one of the two out")
+    if flips and (search == "none" or initial is not None):
+        raise ImgtoolError("flips are for a search to try; leave them out with initial or search='none'")
+    if flips and model == "bspline":
+        raise ImgtoolError("flips are for models that are matrices; bspline folds nowhere, so flip moving beforehand")
     planes = (
         _unit_plane(fixed, "fixed", fixed_mask, channel_axis, threads),
         _unit_plane(moving, "moving", moving_mask, channel_axis, threads),
     )
     if initial is not None:
-        _check_initial(initial, planes)
+        _check_initial(initial, planes, model)
     static = static_frame(*planes) if background == "auto" else None
     if static is not None:
         planes = _without(planes[0], static), _without(planes[1], static)
-    found = _find(planes, "affine" if model == "bspline" else model, search, initial, bins, threads)
-    start = MatrixTransform(found.top.matrix, found.top.model, planes[0].shape, planes[1].shape)
+    found = find(planes, "affine" if model == "bspline" else model, search, flips, initial, bins, threads)
+    start = MatrixTransform(found.matrix, found.model, planes[0].shape, planes[1].shape)
     transform: MatrixTransform | BSplineTransform = start
-    nmi_after, steps = found.nmi_after, found.top.steps
+    nmi_after, steps = found.nmi_after, found.steps
     if model == "bspline":
         transform, nmi_after, more = _ffd.fit_spline(*planes, start, spacing, bins, threads)
         steps += more
@@ -177,49 +180,18 @@ def register(
         found.confidence >= 0.5,
         found.confidence,
         found.search,
+        found.reason,
         0.0 if static is None else float(static.mean()),
     )
-
-
-class _Finding(NamedTuple):
-    top: Summit
-    nmi_before: float
-    nmi_after: float
-    confidence: float
-    search: str
-
-
-def _find(
-    planes: tuple[Plane, Plane], model: str, search: str, initial: MatrixTransform | None, bins: int, threads: int
-) -> _Finding:
-    """Search, climb, and judge."""
-    frame = Frame.of(planes[0].shape, planes[1].shape)
-    begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
-    look = Search(planes, frame, threads)
-    found = None if search == "none" or initial is not None else look.run(search)
-    levels = levels_of(planes, searched=found is not None)
-    judge = Level(levels[0][1], levels[0][0], bins, frame, threads, offsets=None)
-    nmi_before, common = judge.evaluate(begin)
-    if found is not None:
-        start = Start(found.best.matrix, found.best.model, searched=True)
-    elif common:
-        start = Start(begin, "rigid" if initial is None else initial.model, searched=False)
-    else:
-        raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
-    top = climb(levels, start, model, bins, frame, look.fine, threads)
-    nmi_after, _ = judge.evaluate(top.matrix)
-    if nmi_after < nmi_before and frame.distance(top.matrix, begin) < _SAME_PLACE:
-        top, nmi_after = top._replace(matrix=begin), nmi_before
-    rivals = look.rivals() if found is None else [found.best, *found.rivals]
-    confidence = _confidence(look.fine.score(top.matrix), rivals, top.matrix, frame)
-    return _Finding(top, nmi_before, nmi_after, confidence, "none" if found is None else found.kind)
 
 
 def _without(plane: Plane, mask: Mask) -> Plane:
     return np.where(mask, np.float32(np.nan), plane)
 
 
-def _check_initial(initial: MatrixTransform, planes: tuple[Plane, Plane]) -> None:
+def _check_initial(initial: MatrixTransform, planes: tuple[Plane, Plane], model: str) -> None:
+    if model == "bspline" and np.linalg.det(initial.matrix) < 0:
+        raise ImgtoolError("initial mirrors the image, and bspline folds nowhere; flip moving beforehand")
     for name, made_for, plane in zip(
         ("fixed", "moving"), (initial.fixed_shape, initial.moving_shape), planes, strict=True
     ):
@@ -259,11 +231,3 @@ def _unit_plane(
     limits = metrics.intensity_range(values, name)
     unit = metrics.to_bins(values, limits, (0.0, 1.0), threads)
     return unit.astype(np.float32, copy=False).reshape(values.shape)
-
-
-def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Frame) -> float:
-    """From 0 to 1, by how much the edges agree better here than where they agree best elsewhere."""
-    if score <= 0:
-        return 0.0
-    elsewhere = [rival.score for rival in rivals if not frame.same(rival.matrix, matrix, _ELSEWHERE)]
-    return 1 / (1 + (_EVEN_RATIO * max(elsewhere, default=0.0) / score) ** _STEEPNESS)

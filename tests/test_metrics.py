@@ -325,14 +325,30 @@ def test_twice_the_sub_bins_halve_the_error_of_the_derivative(rng, method):
     assert errors[0] > 1.7 * errors[1] > 1.7**2 * errors[2]
 
 
-def test_the_fast_paths_agree_on_real_pairs(shared_data):
+@pytest.mark.parametrize("bins", [32, 64, 128])
+def test_the_fast_paths_agree_on_real_pairs(shared_data, bins):
     folder = shared_data / "aligned" / "brainweb_80"
     t1, t2 = (iio.imread(folder / f"{name}.png").astype(np.float32) for name in ("t1", "t2"))
-    expected, exact = compared(t1, t2)
-    for method in ("half", "counts"):
-        found, derivative = compared(t1, t2, method=method)
-        assert abs(found.nmi - expected.nmi) <= 2e-4
-        assert cosine(derivative, exact) >= 0.999
+    # As it is, and between its pixels, as images are that were warped.
+    for moving in (t2, ndimage.shift(t2, (1.3, -2.6), order=1)):
+        expected, exact = compared(t1, moving, bins=bins)
+        for method in ("half", "counts"):
+            found, derivative = compared(t1, moving, bins=bins, method=method)
+            assert abs(found.nmi - expected.nmi) <= 2e-4
+            assert cosine(derivative, exact) >= (0.999 if bins <= 64 or moving is t2 else 0.997)
+
+
+@pytest.mark.parametrize("bins", [16, 64, 128, 256])
+@pytest.mark.parametrize("method", ["half", "counts"])
+def test_the_fast_paths_are_exact_for_images_of_few_levels(isa, rng, bins, method):
+    fixed, warped = correlated(rng)
+    fixed, warped = (np.rint(255 * (a - a.min()) / np.ptp(a)) for a in (fixed, warped))
+    for kind in (np.uint8, np.float32):
+        pair = fixed.astype(kind), (warped.astype(np.uint8) if kind is np.uint8 else (warped / 255).astype(kind))
+        found, derivative = compared(*pair, bins=bins, method=method)
+        expected, exact = compared(*pair, bins=bins)
+        assert found.nmi == pytest.approx(expected.nmi, abs=2e-6)
+        assert cosine(derivative, exact) > 0.99999
 
 
 @pytest.mark.parametrize("method", metrics.METHODS)

@@ -73,9 +73,27 @@ def test_masks_count_on_the_common_grid():
     assert_allclose(found.transform([[20, 20]])[0, 0], 17, atol=0.2)
 
 
-def test_a_deformation_knows_pixels_only():
-    with pytest.raises(ImgtoolError, match="pixel sizes are for models that are matrices"):
-        physical.register(np.eye(64), np.eye(64), (1, 1), (1, 2), model="bspline")
+@pytest.mark.parametrize("spacings", [((1, 1), (1, 2)), ((2, 1), (1, 1)), ((0.5, 1), (0.5, 0.5))])
+def test_a_deformation_is_told_in_pixels(spacings):
+    def bulge(x, y):
+        return x + 1.5 * np.sin(y / 12), y + 1.5 * np.cos(x / 12)
+
+    shapes = [(round(96 / y), round(96 / x)) for x, y in spacings]
+    fixed = sampled(shapes[0], spacings[0], bulge)
+    moving = sampled(shapes[1], spacings[1])
+    found = physical.register(fixed, moving, *spacings, model="bspline", grid_spacing=14, search="none")
+    points = np.array([[30, 30], [50, 40], [60, 66.0]])
+    fixed_size, moving_size = np.array(spacings)
+    moved = (found.transform(points / fixed_size - 0.5) + 0.5) * moving_size
+    assert_allclose(moved, np.transpose(bulge(*points.T)), atol=0.15)
+    assert found.transform.fixed_shape == shapes[0]
+    assert found.transform.moving_shape == shapes[1]
+    assert found.transform.least_determinant() > 0
+
+
+def test_control_points_finer_than_the_common_grid_are_refused():
+    with pytest.raises(ImgtoolError, match=r"is less than the common pixel size of both images; use 2 or more"):
+        physical.register(np.eye(64), np.eye(32), (1, 1), (2, 2), model="bspline", grid_spacing=1.5)
 
 
 @pytest.mark.parametrize(

@@ -165,6 +165,58 @@ def test_the_climb_begins_at_the_initial_transform(t1, pd):
     assert result.confident
 
 
+@pytest.mark.parametrize("model", ["auto", "rigid", "affine"])
+def test_a_mirrored_image_is_found_where_flips_are_asked_for(t1, pd, model):
+    matrix = about_centre(t1.shape, 25, 1, (0.1, 0.05))
+    moving = moved(pd, matrix)[:, ::-1]
+    result = register(t1, moving, model=model, flips=True)
+    assert result.mirrored
+    assert result.confident
+    mirror = np.array([[-1, 0, moving.shape[1] - 1], [0, 1, 0], [0, 0, 1.0]])
+    assert error(result.transform, mirror @ matrix, t1.shape) < 0.5
+    back = result.transform.inverse()
+    np.testing.assert_allclose(back(result.transform([[30, 40]])), [[30, 40]], atol=1e-9)
+    assert not register(t1, moving, model=model).mirrored
+
+
+def test_flips_leave_an_upright_pair_as_it_is(t1, pd):
+    plain, flips = register(t1, pd), register(t1, pd, flips=True)
+    assert not flips.mirrored
+    np.testing.assert_array_equal(flips.transform.matrix, plain.transform.matrix)
+
+
+def test_an_initial_transform_that_mirrors_stays_mirrored(t1, pd):
+    mirror = np.array([[-1.0, 0, pd.shape[1] - 3], [0, 1, 2], [0, 0, 1]])
+    result = register(t1, pd[:, ::-1], initial=MatrixTransform(mirror, "rigid", t1.shape, pd.shape))
+    mirror[:2, 2] = pd.shape[1] - 1, 0
+    assert error(result.transform, mirror, t1.shape) < 0.1
+    assert result.transform.model == "rigid"
+
+
+@pytest.mark.parametrize(
+    ("keywords", "words"),
+    [
+        ({"search": "none"}, "flips are for a search to try"),
+        ({"initial": MatrixTransform(np.eye(3), "rigid", None, None)}, "flips are for a search to try"),
+        ({"model": "bspline"}, "bspline folds nowhere, so flip moving"),
+    ],
+)
+def test_flips_that_cannot_be_tried_are_refused_in_a_sentence(t1, keywords, words):
+    with pytest.raises(ImgtoolError, match=words):
+        register(t1, t1, flips=True, **keywords)
+
+
+def test_the_reason_says_what_each_model_was_worth(t1, pd):
+    assert register(t1, pd, model="affine").reason == "affine was asked for"
+    reason = register(t1, pd).reason
+    assert reason.startswith("rigid is the simplest model whose edges agree as well as any in the search")
+    assert "; similarity would change the fit by " in reason
+    assert reason.endswith("0.3 % and 1.0 are asked for")
+    assert register(t1, pd, search="none").reason.startswith("rigid is where auto begins")
+    stretched = moved(pd, np.diag([1.1, 0.95, 1]))
+    assert "affine" in register(t1, stretched).reason
+
+
 def test_what_does_not_go_with_an_initial_transform_is_refused_in_a_sentence(t1, pd):
     near = MatrixTransform(np.eye(3), "rigid", (10, 20), pd.shape)
     with pytest.raises(ImgtoolError, match="fixed is 221x257 pixels but initial was made for 20x10"):

@@ -220,6 +220,29 @@ def test_the_inverse_of_a_field_tells_how_exact_it_is(moving, rng):
     np.testing.assert_allclose(transform(back(pixels))[inside], pixels[inside], atol=1e-6)
 
 
+def test_the_inverse_is_the_same_to_the_last_bit_for_any_number_of_threads():
+    y, x = np.mgrid[:300, :500]
+    field = DisplacementField(np.dstack([3 * np.sin(y / 20), 3 * np.cos(x / 20)]))
+    one, three = (inverse_field(field, threads=threads) for threads in (1, 3))
+    np.testing.assert_array_equal(one.field, three.field)
+    assert one.residual == three.residual < 0.01
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (1, 40), (40, 1)])
+def test_a_row_or_a_column_of_pixels_is_inverted_too(shape):
+    shift = DisplacementField(np.full((*shape, 2), 1.5))
+    np.testing.assert_allclose(inverse_field(shift).field, -1.5)
+
+
+@kinds
+def test_points_are_solved_for_without_a_field(kind, rng):
+    transform = every_kind()[kind]
+    points = rng.uniform((20, 15), (60, 45), (200, 2))
+    np.testing.assert_allclose(transform.solve(transform(points)), points, atol=1e-5)
+    assert np.isnan(transform.solve([[np.nan, 3], [30, 30]])[:, 0]).tolist() == [True, False]
+    assert transform.solve(np.empty((0, 2))).shape == (0, 2)
+
+
 def test_a_field_with_a_large_rotation_is_inverted_too():
     field = DisplacementField(Composite((turn(70), wave(2.0, 12.0))).displacement(), SIZE)
     assert field.inverse().residual < 0.05

@@ -36,6 +36,7 @@ KERNELS = {
     "alignment": ("Alignment",),
     "box": ("Box",),
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
+    "displacement": ("displace", "displace_pixels"),
     "fft": ("Spectrum", "TilePair", "pair_count", "tiles_in_pair"),
     "histogram": (
         "Image",
@@ -48,6 +49,7 @@ KERNELS = {
     ),
     "orientation": ("Shifts", "area_means", "orientation_sums"),
     "pairs": ("Pairs", "pairs_supported"),
+    "prefilter": ("fill_missing", "mirror_border", "spline_coefficients"),
     "spline": (
         "bending_product",
         "sample_displaced",
@@ -58,18 +60,7 @@ KERNELS = {
         "spline_refined",
         "weigh_slopes",
     ),
-    "warp": (
-        "Places",
-        "displace",
-        "displace_pixels",
-        "extent",
-        "fill_missing",
-        "mirror_border",
-        "round_into",
-        "spline_coefficients",
-        "warp_nearest",
-        "warp_real",
-    ),
+    "warp": ("Places", "extent", "round_into", "warp_nearest", "warp_real"),
 }
 
 for _module, _names in KERNELS.items():

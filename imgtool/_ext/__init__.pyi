@@ -136,6 +136,8 @@ def tiles_in_pair(
 ) -> list[tuple[int, int, int, int, int]]: ...
 
 class Alignment:
+    height: int
+    width: int
     joint: Any
     slopes: Any
     marginals: Any
@@ -150,6 +152,7 @@ class Alignment:
         high: float,
         per_bin: int,
         lanes: int,
+        fineness: int,
     ) -> None: ...
     def add(self, matrix: _Float64, lane: int, start: int, stop: int) -> None: ...
     def tabulate(self, lanes: int) -> None: ...
@@ -167,6 +170,7 @@ class Workspace:
     marginals: Any
     figures: Any
     def __init__(self, bins: int, low: float, high: float, method: int, per_bin: int, lanes: int) -> None: ...
+    def set_levels(self, image: int, one: float, step: float) -> None: ...
     def take(
         self,
         fixed: Image,

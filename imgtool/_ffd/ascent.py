@@ -12,7 +12,7 @@ _MEMORY = 8
 # The sufficient increase of Armijo's condition, and how many steps are tried for it.
 _RISE, _TRIALS = 1e-4, 10
 # So many steps that gain less than this share of everything end the ascent: what is left is the noise's.
-_LAST, _LEVEL = 3, 0.02
+_LAST, _LEVEL = 3, 0.005
 
 
 # Steps, turns of the gradient along them, and the products of the two.

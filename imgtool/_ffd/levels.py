@@ -21,7 +21,7 @@ FOLDING = 0.02
 _COARSEST_SIDE = 40
 _ITERATIONS = 100
 # Steps, in pixels of the level: where the ascent begins, the longest it may make, and where it ends.
-_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 0.5, 2.0, 0.05
+_FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 0.5, 2.0, 0.02
 # A deformation must not push this share of the overlap that it starts with out of the moving image.
 _LEAST_OVERLAP = 0.8
 

@@ -44,8 +44,6 @@ class Similarity:
         self.grid, self.bins, self.threads = grid, bins, threads
         self._fixed, self._scale = fixed, dtype(self.held[1] - self.held[0])
         self._coefficients = _padded_coefficients(moving, *self.held)
-        self._warped = np.empty_like(fixed)
-        self._along = np.empty((2, *fixed.shape), dtype)
         offset = (factor - 1) / 2
         self._rows, self._columns = (factor * np.arange(size, dtype=np.float64) + offset for size in fixed.shape)
         self._column_table = grid.x.table(self._columns, 0, dtype)
@@ -61,19 +59,16 @@ class Similarity:
         The agreement is the mean over the pixels of fixed of the cosine between both orientations, each weighted by how
         certain it is: from -1 to 1.
         """
-        control = control.astype(self._fixed.dtype)
+        self._control = control.astype(self._fixed.dtype)
 
         def work(start: int, stop: int) -> tuple[metrics.Table, float, Table, Control]:
-            shift = np.empty_like(self._along[:, start:stop])
-            fill_field(control, self._row_tables[start], self._column_table, shift)
-            warped, along = self._warped[start:stop], self._along[:, start:stop]
-            self._sample(self._coefficients, start, shift, warped, along)
+            shift = self._shift(start, stop)
+            value, slopes = self._sample(self._coefficients, start, shift)
             table = np.zeros((self.bins, self.bins))
-            _ext.joint_histogram(self._binned(start, stop), warped.reshape(-1), table, 0, warped.size)
-            value, slopes = np.empty_like(warped), np.empty_like(shift)
+            _ext.joint_histogram(self._binned(start, stop), value.reshape(-1), table, 0, value.size)
             agreement, pulls = 0.0, self._no_pulls(start)
             for directions, turned in zip(self._directions[:, start:stop], self._turned, strict=True):
-                self._sample(turned, start, shift, value, slopes)
+                value, slopes = self._sample(turned, start, shift)
                 agreement += _ext.weigh_slopes(directions, value, slopes[0], slopes[1])
                 self._pull(slopes, start, pulls)
             return table, agreement, self._row_tables[start], pulls
@@ -86,16 +81,18 @@ class Similarity:
     def gradient(self, slopes: metrics.Table) -> Control:
         """The derivative of NMI plus the agreement of edges at the last `evaluate`, from NMI's slope table.
 
-        The size of the overlap is taken as constant, as for matrices.
+        The size of the overlap is taken as constant, as for matrices. Moving is sampled once more, slab by slab: its
+        values and slopes, kept from `evaluate`, would be three planes.
         """
         table, (low, high) = slopes.astype(self._fixed.dtype), self.held
 
         def work(start: int, stop: int) -> tuple[Table, Control]:
-            warped, along, pulls = self._warped[start:stop], self._along[:, start:stop], self._no_pulls(start)
-            slope = np.empty_like(warped)
+            warped, along = self._sample(self._coefficients, start, self._shift(start, stop))
+            slope, pulls = np.empty_like(warped), self._no_pulls(start)
             fixed = self._binned(start, stop)
             _ext.sample_slopes(fixed, warped.reshape(-1), table, low, high, slope.reshape(-1), 0, warped.size)
-            self._pull(along * slope, start, pulls)
+            along *= slope
+            self._pull(along, start, pulls)
             return self._row_tables[start], pulls
 
         return self._edge_gradient + self._collected(run_slabs(work, len(self._fixed), self._slab_rows, self.threads))
@@ -104,12 +101,21 @@ class Similarity:
         """Rows of the fixed image in bin coordinates, flat."""
         return (self._fixed[start:stop] * self._scale + self._scale.dtype.type(self.held[0])).reshape(-1)
 
-    def _sample(self, coefficients: Plane, start: int, shift: Plane, value: Plane, along: Plane) -> None:
+    def _shift(self, start: int, stop: int) -> Plane:
+        """The displacement of a slab of rows."""
+        shift = np.empty((2, stop - start, self._fixed.shape[1]), self._fixed.dtype)
+        fill_field(self._control, self._row_tables[start], self._column_table, shift)
+        return shift
+
+    def _sample(self, coefficients: Plane, start: int, shift: Plane) -> tuple[Plane, Plane]:
+        """The values of a spline at the displaced pixels of a slab, and its slopes."""
+        value, slopes = np.empty_like(shift[0]), np.empty_like(shift)
         rows, (low, high) = self._rows[start : start + len(value)], self.held
         if coefficients is not self._coefficients:
             low, high = -2.0, 2.0  # beyond what orientations reach
         places = coefficients, self._to_moving, self._columns, rows, shift[0], shift[1]
-        _ext.sample_displaced(*places, low, high, value, along[0], along[1])
+        _ext.sample_displaced(*places, low, high, value, slopes[0], slopes[1])
+        return value, slopes
 
     def _no_pulls(self, start: int) -> Control:
         first = self._row_tables[start].first

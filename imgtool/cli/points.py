@@ -42,7 +42,7 @@ def points(source: str, transforms: tuple[str, ...], goal: str, output: Path | N
     check_output_free(output, exists, [source, *transforms])
     transform = load_transforms(transforms, force=False)
     table = io.read_points(source)
-    there = transform(table.points) if goal == "moving" else transform.inverse()(table.points)
+    there = transform(table.points) if goal == "moving" else transform.solve(table.points)
     shape = transform.moving_shape if goal == "moving" else transform.fixed_shape
     write_result(table.text(there), output, exists)
     outside = 0 if shape is None else count_outside(there, shape)

@@ -42,6 +42,7 @@ _ENGINE = (
         callback=parsed(_spacing),
         help="Distance of the control points of -m bspline in pixels of the fixed image, 1 or more; 16 if not given.",
     ),
+    click.option("--flips", is_flag=True, help="Try mirror images as well: a slide may lie either way up."),
     click.option("--initial", metavar="FILE", type=FILE, help="Begin at this transform instead of searching."),
     click.option(
         "--landmarks",
@@ -154,6 +155,7 @@ def registering(
     grid_spacing: float | None,
     search: str,
     background: str,
+    flips: bool,
     bins: int,
     initial: str | None,
     landmarks: str | None,
@@ -171,6 +173,10 @@ def registering(
     """The registration that the options describe."""
     if grid_spacing is not None and model != "bspline":
         raise click.UsageError(f"--grid-spacing is for -m bspline; the model is {model}")
+    if flips and model == "bspline":
+        raise click.UsageError("--flips is for models that are matrices; flip the moving image before -m bspline")
+    if flips and (search == "none" or initial is not None or landmarks is not None):
+        raise click.UsageError("--flips is for a search to try; leave out --search none, --initial and --landmarks")
     if initial is not None and landmarks is not None:
         raise click.UsageError("--initial and --landmarks both say where to begin; give one of them")
     if moving_spacing is not None and pixel_size is None:
@@ -189,6 +195,7 @@ def registering(
         "grid_spacing": grid_spacing,
         "search": search,
         "background": background,
+        "flips": flips,
         "bins": bins,
     }
     sampling = {"interpolation": interpolation, "fill": fill}

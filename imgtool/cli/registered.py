@@ -296,7 +296,7 @@ def _describe(result: "Registration", item: Item, done: Done) -> None:
     done.line = (
         f"{item.input}: NMI {result.nmi_before:.4f} -> {result.nmi_after:.4f} in {result.iterations} iterations, "
         f"{result.seconds:.2f} s; {transform.model}: shift {motion.shift[0]:.2f}, {motion.shift[1]:.2f} px, "
-        f"rotation {motion.rotation:.2f} degrees, scale {' and '.join(scales)}"
+        f"rotation {motion.rotation:.2f} degrees, scale {' and '.join(scales)}{', mirrored' * result.mirrored}"
     )
     done.details = {
         "nmi_before": result.nmi_before,
@@ -308,6 +308,8 @@ def _describe(result: "Registration", item: Item, done: Done) -> None:
         "search": result.search,
         "static_frame": result.static_frame,
         "model": transform.model,
+        "reason": result.reason,
+        "mirrored": result.mirrored,
         "matrix": transform.matrix.tolist(),
         "shift": motion.shift,
         "rotation": motion.rotation,

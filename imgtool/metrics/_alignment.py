@@ -30,6 +30,9 @@ class Alignment:
         Sub-bins per bin. 4 are enough for sums over pixels; the work apart from pixels grows with its square.
     offsets : (2, rows, columns) float array, optional
         Samples of both planes are taken at (x, y) + offsets[:, y, x], which repeats like tiles at most 64 columns wide.
+    fineness : int
+        The planes' pixels are this many times finer than the grid of samples, the first pixel on the first sample.
+        Offsets and matrices are in steps of the grid, for either plane.
     threads : int
     """
 
@@ -42,20 +45,22 @@ class Alignment:
         threads: int,
         sub_bins: int = 4,
         offsets: npt.NDArray[np.floating[Any]] | None = None,
+        fineness: int = 1,
     ) -> None:
         tile = np.zeros((2, 1, 64), np.float32) if offsets is None else np.ascontiguousarray(offsets, np.float32)
-        self._core = _ext.Alignment(fixed, moving, tile, bins, *bin_limits(bins), sub_bins, threads)
-        self._rows, self._threads = len(fixed), threads
+        self._core = _ext.Alignment(fixed, moving, tile, bins, *bin_limits(bins), sub_bins, threads, fineness)
+        self._rows, self._threads, self._fineness = self._core.height, threads, fineness
         # Sums are added slab by slab, whatever the number of threads; counts are whole numbers, one range per thread.
-        self._slab_rows = max(1, _SLAB_PIXELS // fixed.shape[1])
+        self._slab_rows = max(1, _SLAB_PIXELS // self._core.width)
         self._sums = np.zeros((-(-self._rows // self._slab_rows), 3, 3))
-        lanes = threads if fixed.size > _SLAB_PIXELS else 1
+        lanes = threads if self._rows * self._core.width > _SLAB_PIXELS else 1
         self._lane_rows = -(-self._rows // lanes)
         self._matrix = np.eye(3)
 
     def evaluate(self, matrix: Matrix) -> tuple[float, int]:
         """NMI at `matrix`, and how many pixels overlap; (0, 0) if none does."""
         self._matrix[...] = matrix
+        self._matrix[:2] *= self._fineness
 
         def work(start: int, stop: int) -> None:
             self._core.add(self._matrix, start // self._lane_rows, start, stop)
@@ -77,7 +82,14 @@ class Alignment:
 
         run_slabs(work, self._rows, self._slab_rows, self._threads)
         total: Matrix = self._sums.sum(axis=0)
+        total[:2] *= self._fineness
         return total
+
+    @property
+    def information(self) -> float:
+        """The mutual information of the last `evaluate`, in nats per pixel."""
+        _, fixed, moving, both, _ = np.asarray(self._core.figures).tolist()
+        return float(fixed + moving - both)
 
     @property
     def joint(self) -> Table:

@@ -14,7 +14,7 @@ from ..errors import ImgtoolError
 BINS = range(4, 257)
 # Intensities beyond these percentiles share the outermost bins, so that a few hot pixels do not spoil all others' bins.
 PERCENTILES = (0.1, 99.9)
-_SAMPLES = 1 << 12
+_SAMPLES = 1 << 11
 _SLAB_SAMPLES = 1 << 16
 
 Mask = npt.NDArray[np.bool_]
@@ -103,8 +103,8 @@ class _Tails:
     def __init__(self, image: _ext.Image, bracket: _Bracket, threads: int) -> None:
         dtype = np.dtype(np.float32 if image.single else np.float64)
         length = -(-image.size // threads)
-        # Twice what is expected; a kernel asks for a strip of 32 to spare.
-        room = min(int(2 * bracket.share * image.size) + 1024, length) + 32
+        # Twice what is expected; the kernel asks for a strip of 64 to spare.
+        room = min(int(2 * bracket.share * image.size) + 1024, length) + 64
         below, above = (np.empty((threads, room), dtype) for _ in range(2))
 
         def work(start: int, stop: int) -> tuple[int, ...] | None:
@@ -121,16 +121,15 @@ class _Tails:
 
     def value(self, rank: int) -> float | None:
         """The finite value with so many smaller ones or equals before it, if it is known."""
-        for values, ties, end, place in (
-            (self._below, self._low_ties, self._low, rank),
-            (self._above, self._high_ties, self._high, rank - self.finite + len(self._above)),
-        ):
-            if 0 <= place < len(values):
-                return float(np.partition(values, place)[place])
-            gap = place - len(values) if values is self._below else -1 - place
-            if 0 <= gap < ties:
-                return end
-        return None
+        above = self.finite - len(self._above)
+        for tail, first in ((self._below, 0), (self._above, above)):
+            if 0 <= rank - first < len(tail):
+                # In place: what is sorted out for one rank need not be for the next.
+                tail.partition(rank - first)
+                return float(tail[rank - first])
+        if len(self._below) <= rank < len(self._below) + self._low_ties:
+            return self._low
+        return self._high if above - self._high_ties <= rank < above else None
 
     def percentile(self, percentile: float) -> float | None:
         """The percentile, linear between neighbours, if both are known."""
@@ -179,14 +178,10 @@ def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float])
     """Intensities that the percentiles lie below and above, as far as a few samples can tell."""
     if values.size <= 2 * _SAMPLES:
         return _EVERYTHING
-    step = values.size // _SAMPLES
-    # A step with a divisor in common with the row length would see some columns only.
-    while gcd(step, values.shape[-1]) > 1:
-        step += 1
-    places = np.unravel_index(np.arange(0, values.size, step), values.shape)
-    sample = values[places] if mask is None else values[places][mask[places]]
+    step = _coprime(values.size // _SAMPLES, values.shape)
+    sample = _every(values, step) if mask is None else _every(values, step)[_every(mask, step)]
     sample = np.sort(sample[np.isfinite(sample)])
-    if sample.size < _SAMPLES // 16:
+    if sample.size < _SAMPLES // 8:
         return _EVERYTHING
     ranks = []
     for percentile, direction in zip(percentiles, (1, -1), strict=True):
@@ -199,6 +194,36 @@ def _bracket(values: Array, mask: Mask | None, percentiles: tuple[float, float])
         return _EVERYTHING
     beyond = max(low + 1, sample.size - high) / sample.size
     return _Bracket(float(sample[low]), float(sample[high]), beyond)
+
+
+def levels(values: Array) -> tuple[float, float]:
+    """One of the intensities of an image, and the distance of each to the next if there are such steps, else 0."""
+    if values.dtype.kind in "biu":
+        return 0.0, 1.0
+    sample = np.unique(_every(values, _coprime(values.size // 512, values.shape)).astype(np.float64))
+    sample = sample[np.isfinite(sample)]
+    if sample.size < 2:
+        return 0.0, 0.0
+    with np.errstate(all="ignore"):
+        above = sample - sample[0]
+        # From the widest distance, so that rounding does not add up.
+        step = above[-1] / np.rint(above[-1] / np.diff(sample).min())
+        whole = np.abs(above / step - np.rint(above / step)).max() < 0.01
+    return float(sample[0]), float(step) if whole else 0.0
+
+
+def _coprime(step: int, shape: tuple[int, ...]) -> int:
+    """`step` or a little more; with a divisor in common with the row length it would see some columns only."""
+    step = max(step, 1)
+    while shape and gcd(step, shape[-1]) > 1:
+        step += 1
+    return step
+
+
+def _every(values: Array, step: int) -> Array:
+    """Every so many-th value, counted in C order."""
+    every: Array = (values.reshape(-1) if values.flags.c_contiguous else values.flat)[::step]
+    return every
 
 
 def to_bins(values: Array, limits: Range, onto: tuple[float, float], threads: int) -> Array:

@@ -19,6 +19,7 @@ from ._intensity import (
     image_array,
     intensity_range,
     is_single,
+    levels,
     percentile_pair,
     pixel_mask,
 )
@@ -116,7 +117,7 @@ class Workspace:
             sub_bins = min(max(round(_SUB_BINS_IN_ALL / (high - low)), 6), _SUB_BINS[-1])
         if isinstance(sub_bins, bool) or sub_bins not in _SUB_BINS:
             raise ImgtoolError(f"sub_bins must be a whole number from 1 to {_SUB_BINS[-1]}, not {sub_bins!r}")
-        self._percentiles = percentile_pair(percentiles)
+        self._percentiles, self._method = percentile_pair(percentiles), method
         # Whole numbers add up to the same in any order, so each thread counts for itself.
         self._counting = method == "counts"
         lanes = self._threads if self._counting else _MOST_SLABS
@@ -143,6 +144,7 @@ class Workspace:
         self._mask = None if mask is None else pixel_mask(mask, fixed.shape, "mask")
         self._masked = 0 if self._mask is None else fixed.size - int(np.count_nonzero(self._mask))
         self._fixed_range = self._range(fixed, "fixed", limits)
+        self._tell_levels(0, fixed, self._fixed_range)
         self._fixed, self._moving, self._state = fixed, None, "images"
 
     def set_moving(
@@ -158,6 +160,7 @@ class Workspace:
                 f"so warp {name} onto the grid of fixed first"
             )
         self._moving_range, self._name = self._range(moving, name, limits), name
+        self._tell_levels(1, moving, self._moving_range)
         single = is_single(self._fixed, moving)
         images = _ext.Image(self._fixed, self._mask, single), _ext.Image(moving, None, single)
         self._core.take(images[0], *self._mapping(self._fixed_range), images[1], *self._mapping(self._moving_range))
@@ -256,6 +259,14 @@ class Workspace:
         if not (np.isfinite([low, high]).all() and high - low > 1e-300):
             raise ImgtoolError(f"limits of {name} must be two rising numbers, not {limits!r}")
         return Range(low, high)
+
+    def _tell_levels(self, image: int, values: Array, limits: Range) -> None:
+        """Put the sub-bins of an image of few levels, 8 bits for instance, at these."""
+        if self._method == "exact":
+            return
+        origin, scale = self._mapping(limits)
+        one, step = levels(values)
+        self._core.set_levels(image, bin_limits(self._bins)[0] + (one - origin) * scale, step * scale)
 
     def _mapping(self, limits: Range) -> tuple[float, float]:
         low, high = bin_limits(self._bins)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 
 from .._check import Array
 from ..errors import ImgtoolError
-from ._grid import Points, Shape, checked_shape, pixel_points, size_text
+from ._grid import Points, Shape, checked_points, checked_shape, pixel_points, size_text
 
 FORMAT, VERSION = "imgtool-transform", 1
 # How many pixels of a dense result are worked on at once.
@@ -44,6 +44,26 @@ class Transform(ABC):
     @abstractmethod
     def inverse(self) -> "Transform":
         """The transform from moving to fixed coordinates."""
+
+    def solve(self, points: npt.ArrayLike) -> Points:
+        """The fixed coordinates that the transform takes to `points`, an (N, 2) array of moving x, y.
+
+        Each is solved by itself, to a millionth of a pixel: no field of the inverse is made or interpolated. Where the
+        transform folds there are several, or none; the result is then one of them, or what comes close.
+
+        Examples
+        --------
+        >>> import numpy as np
+        >>> from imgtool.transforms import BSplineTransform
+        >>> coefficients = np.zeros((2, 7, 7))
+        >>> coefficients[:, 3, 3] = 2
+        >>> bump = BSplineTransform(coefficients, (10, 10), fixed_shape=(40, 40))
+        >>> bump.solve(bump([[12, 17]])).round(6)
+        array([[12., 17.]])
+        """
+        from .inversion import solved_points
+
+        return solved_points(self, checked_points(points))
 
     @abstractmethod
     def to_dict(self) -> dict[str, Any]:

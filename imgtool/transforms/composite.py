@@ -91,6 +91,12 @@ class Composite(Transform):
         """The inverses in reverse order; a field's is found on its grid, see `DisplacementField.inverse`."""
         return Composite.of(transform.inverse() for transform in reversed(self.transforms))
 
+    def solve(self, points: npt.ArrayLike) -> Points:
+        """The fixed coordinates that the transforms take to `points`, an (N, 2) array of moving x, y, one by one."""
+        return reduce(
+            lambda moved, transform: transform.solve(moved), reversed(self.transforms), checked_points(points)
+        )
+
     def to_dict(self) -> dict[str, Any]:
         """The transform as JSON types, as `from_dict` reads it."""
         return described(self, self.models[0], transforms=[part.to_dict() for part in self.transforms])

@@ -23,7 +23,9 @@ class Motion(NamedTuple):
     """What a transform does, in words a person can check."""
 
     shift: tuple[float, float]  # of the centre of the fixed grid (x, y), in pixels
-    rotation: float  # degrees from the x axis towards the y axis, which on a screen is clockwise; of the polar factor
+    # Degrees from the x axis towards the y axis, which on a screen is clockwise; of the polar factor, after a mirror
+    # top to bottom if there is one.
+    rotation: float
     scales: tuple[float, float]  # singular values, the larger first; above 1 the fixed grid spans more of moving
 
 
@@ -97,6 +99,10 @@ class MatrixTransform(Transform):
         if self.model != "projective":
             inverse[2] = 0, 0, 1
         return MatrixTransform(np.asarray(inverse, np.float64), self.model, self.moving_shape, self.fixed_shape)
+
+    def solve(self, points: npt.ArrayLike) -> Points:
+        """The fixed coordinates that the transform takes to `points`, an (N, 2) array of moving x, y; exactly."""
+        return self.inverse()(points)
 
     def jacobian(self, points: npt.ArrayLike) -> npt.NDArray[np.float64]:
         """The derivatives of moving x, y (rows) by fixed x, y (columns) at each of the points: (N, 2, 2)."""

@@ -5,8 +5,9 @@
 DATA is the shared data folder: `aligned` has brain images of several contrasts on one grid, `registration/2d` the bands
 of a photo. Moving is the second image under a random affine map (15 degrees, 8 %) followed by a smooth elastic field
 (Gaussian noise smoothed with sigma 18 px, its largest displacement 4.5 px), both images with noise of 3 % of their
-range; with --clean-fixed only moving. The error of a pixel is how far it comes out from where it was when the found map
-takes it to moving, and the known one back; for brains, pixels of the head only, because nothing is seen beside it.
+range; with --clean-fixed only moving, with --noise 0 neither; with --same-contrast fixed is the second image, too. The
+error of a pixel is how far it comes out from where it was when the found map takes it to moving, and the known one
+back; for brains, pixels of the head only, because nothing is seen beside it.
 If SimpleITK is installed, its B-spline registration (Mattes mutual information, 16 px, after an affine one) runs on the
 same pairs.
 """
@@ -215,6 +216,8 @@ def main():
     parser.add_argument("--only", default="")
     parser.add_argument("--grid-spacing", type=float)
     parser.add_argument("--clean-fixed", action="store_true")
+    parser.add_argument("--same-contrast", action="store_true")
+    parser.add_argument("--noise", type=float, default=0.03)
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
     if options.only == "memory":
@@ -236,7 +239,9 @@ def main():
         if options.only not in name:
             continue
         for seed in range(options.seeds):
-            case = Case(*pair(), seed, clean_fixed=options.clean_fixed)
+            first, second = pair()
+            first = second if options.same_contrast else first
+            case = Case(first, second, seed, noise=options.noise, clean_fixed=options.clean_fixed)
             row = run(f"{name}, seed {seed}", case, options.threads, options.grid_spacing, peer)
             errors.setdefault(name.split()[0], []).append(row)
     if options.only in "large":

@@ -74,16 +74,27 @@ def test_json_takes_the_place_of_the_line(call):
     assert np.shape(record["matrix"]) == (3, 3)
     assert record["model"] in ("translation", "rigid", "similarity", "affine", "projective")
     assert record["confident"] is (record["confidence"] >= 0.5)
+    assert record["reason"].startswith("rigid is ")
+    assert record["mirrored"] is False
     assert record["search"] in ("none", "shift", "rotation", "full")
     assert 0 <= record["static_frame"] < 1
     assert len(record["shift"]) == len(record["scales"]) == 2
     assert record["parameters"] == {
         "fixed": "fixed.png", "model": "auto", "grid_spacing": None, "search": "auto", "background": "auto",
-        "bins": 64, "initial": None,
+        "flips": False, "bins": 64, "initial": None,
         "landmarks": None, "fixed_mask": None, "moving_mask": None, "channel": ["luminance", "luminance"],
         "nodata": None, "spacing": None, "moving_spacing": None, "strict": False, "interpolation": "linear",
         "fill": 0.0,
     }  # fmt: skip
+
+
+@pytest.mark.usefixtures("pair")
+def test_a_slide_that_lies_upside_down_is_found_by_flips(call, tmp_path):
+    iio.imwrite(tmp_path / "moving.png", iio.imread(tmp_path / "moving.png")[::-1])
+    result = call("register", "fixed.png", "moving.png", "--flips", "-m", "rigid", "-t", "t.json", "-o", "out.png")
+    assert result.exit_code == 0
+    assert result.stdout.endswith(", mirrored\n")
+    assert_allclose(load(tmp_path / "t.json")([[20, 30]]), [[17, SIZE[0] - 1 - 32]], atol=0.3)
 
 
 @pytest.mark.usefixtures("pair")
@@ -117,6 +128,8 @@ def test_several_moving_images_go_to_folders(call, picture, files):
             ["-t", "t.json", "--initial", "a.json", "--landmarks", "b.csv"],
             "--initial and --landmarks both say where to",
         ),
+        (["-t", "t.json", "--flips", "--search", "none"], "--flips is for a search to try"),
+        (["-t", "t.json", "--flips", "-m", "bspline"], "--flips is for models that are matrices"),
         (["-t", "t.json", "--moving-spacing", "2"], "--moving-spacing needs --spacing, the pixel size of the fixed"),
         (["-t", "t.json", "--spacing", "0"], "'0' is no pixel size; give a number above 0"),
         (["-t", "t.json", "--spacing", "1,x"], "'x' is no number such as 2"),

@@ -85,6 +85,22 @@ def test_the_derivative_by_the_matrix_agrees_with_central_differences(isa, plane
         assert gradient[place] == pytest.approx(numeric, rel=0.03, abs=0.03 * np.abs(gradient[:, place[1]]).max())
 
 
+def test_finer_planes_are_sampled_on_the_same_grid(isa, rng):
+    y, x = np.mgrid[:121, :161] / 2.0
+    fine = [np.asarray(16 + 9 * np.sin(x / a + y / b), np.float32) for a, b in ((5, 9), (6, 8))]
+    offsets = rng.uniform(-0.5, 0.5, (2, 8, 32)).astype(np.float32)
+    results = []
+    for planes, fineness in ((fine, 2), ([plane[::2, ::2].copy() for plane in fine], 1)):
+        alignment = metrics.Alignment(*planes, bins=32, threads=2, sub_bins=16, offsets=offsets, fineness=fineness)
+        results.append((*alignment.evaluate(NEAR), alignment.gradient(projective=True)))
+    (nmi, count, gradient), (coarse_nmi, coarse_count, coarse_gradient) = results
+    # Half a pixel beyond the border counts, and pixels of finer planes are smaller.
+    assert 0 <= coarse_count - count <= 2 * (61 + 81)
+    assert nmi == pytest.approx(coarse_nmi, abs=0.02)
+    cosine = (gradient * coarse_gradient).sum() / np.linalg.norm(gradient) / np.linalg.norm(coarse_gradient)
+    assert cosine > 0.98
+
+
 def test_the_last_row_is_left_out_unless_it_is_asked_for(planes):
     alignment = metrics.Alignment(*planes, bins=32, threads=1)
     alignment.evaluate(TURN)

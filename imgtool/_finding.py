@@ -1,0 +1,153 @@
+"""The matrix between two planes: found by search and climb, judged, and accounted for."""
+
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from ._climb import GAIN, WORTH_GAIN, Start, Summit, climb, levels_of
+from ._frame import Frame
+from ._level import Level
+from ._search import ELSEWHERE, Candidate, Found, Search
+from .errors import ImgtoolError
+from .transforms import MatrixTransform
+
+Matrix = npt.NDArray[np.float64]
+Plane = npt.NDArray[np.float32]
+Planes = tuple[Plane, Plane]
+
+# A result that moves the corners by less than this, in pixels, and is not better than the start by more than chance, is
+# the start: images that fit from the beginning come back unchanged.
+_SAME_PLACE = 0.1
+# What noise adds to the information, in nats for each parameter, is one half on average where pixels are independent
+# (Wilks 1938); samples interpolated from common pixels double that. Four times as much is no chance.
+_CHANCE = 2.0
+# How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
+# the odds rise: see docs/accuracy.md, "Confidence".
+_EVEN_RATIO, _STEEPNESS = 1.45, 8
+
+
+class Finding(NamedTuple):
+    """What was found, and what is known of it; fields as those of `imgtool.registration.Registration`."""
+
+    matrix: Matrix
+    model: str
+    steps: int
+    nmi_before: float
+    nmi_after: float
+    confidence: float
+    search: str
+    reason: str
+
+
+class _Way(NamedTuple):
+    """Moving as it is, or mirrored: models turn and stretch, and a mirrored transform is one of them after a mirror."""
+
+    mirror: Matrix  # between pixels of moving and of `planes`[1], either way; the identity for moving as it is
+    planes: Planes
+    look: Search
+
+
+def find(
+    planes: Planes, model: str, search: str, flips: bool, initial: MatrixTransform | None, bins: int, threads: int
+) -> Finding:
+    """The matrix of `model` ("auto": of the model that it takes) from fixed to moving pixels.
+
+    Planes are intensities in [0, 1], NaN where a pixel does not count; the rest is as for `imgtool.register`.
+    """
+    frame = Frame.of(planes[0].shape, planes[1].shape)
+    begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
+    # An initial transform is mirrored or not, and no search may change that.
+    mirrored = (False, True) if flips else (frame.scales(begin)[1] < 0,)
+    ways = [_way(planes, each, frame, threads) for each in mirrored]
+    way, found = ways[0], None
+    if search != "none" and initial is None:
+        way, found = _searched(ways, search)
+    begin = way.mirror @ begin
+    levels = levels_of(way.planes, searched=found is not None)
+    judge = Level(levels[0][1], levels[0][0], bins, frame, threads, tiles=[None])
+    nmi_before, common = judge.evaluate(begin)
+    if found is not None:
+        start = Start(found.best.matrix, found.best.model, searched=True)
+    elif common:
+        start = Start(begin, "rigid" if initial is None else initial.model, searched=False)
+    else:
+        raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
+    top = climb(levels, start, model, bins, frame, way.look.fine, threads)
+    nmi_after, _ = judge.evaluate(top.matrix)
+    score, alike = way.look.fine.score(top.matrix), planes[0].shape == planes[1].shape
+    near = frame.distance(top.matrix, begin) < _SAME_PLACE
+    if (nmi_after < nmi_before and (near or score <= way.look.fine.score(begin))) or (
+        near and initial is None and alike and _by_chance(top, begin)
+    ):
+        top, nmi_after, score = top._replace(matrix=begin), nmi_before, way.look.fine.score(begin)
+    rivals = way.look.rivals() if found is None else [found.best, *found.rivals]
+    return Finding(
+        way.mirror @ top.matrix,
+        top.model,
+        top.steps,
+        nmi_before,
+        nmi_after,
+        _confidence(score, rivals, top.matrix, frame),
+        "none" if found is None else found.kind,
+        _reason(model, start, top),
+    )
+
+
+def _way(planes: Planes, mirrored: bool, frame: Frame, threads: int) -> _Way:
+    mirror = np.eye(3)
+    if mirrored:
+        planes = planes[0], np.ascontiguousarray(planes[1][:, ::-1])
+        mirror[0] = -1, 0, planes[1].shape[1] - 1
+    return _Way(mirror, planes, Search(planes, frame, threads))
+
+
+def _searched(ways: list[_Way], search: str) -> tuple[_Way, Found | None]:
+    """The way on which edges agree best, and what was found there, with what was found on others among the rivals."""
+    found = [(way, result) for way in ways if (result := way.look.run(search)) is not None]
+    if not found:
+        return ways[0], None
+    way, best = max(found, key=lambda each: each[1].best.worth)
+    for other, result in found:
+        if other is not way:
+            across = way.mirror @ other.mirror
+            others = [rival._replace(matrix=across @ rival.matrix) for rival in (result.best, *result.rivals)]
+            best = best._replace(rivals=best.rivals + others)
+    return way, best
+
+
+def _by_chance(top: Summit, begin: Matrix) -> bool:
+    """Whether images say no more of each other at the summit than they would by chance if they fitted at `begin`.
+
+    Information times the number of pixels is the logarithm of a ratio of likelihoods.
+    """
+    gain = top.level.information(top.matrix) - top.level.information(begin)
+    return gain < _CHANCE * top.parameters
+
+
+def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Frame) -> float:
+    """From 0 to 1, by how much the edges agree better here than where they agree best elsewhere."""
+    if score <= 0:
+        return 0.0
+    elsewhere = [rival.score for rival in rivals if not frame.same(rival.matrix, matrix, ELSEWHERE)]
+    return 1 / (1 + (_EVEN_RATIO * max(elsewhere, default=0.0) / score) ** _STEEPNESS)
+
+
+def _reason(model: str, start: Start, top: Summit) -> str:
+    """Why the transform is of the model that it is."""
+    if model != "auto":
+        return f"{model} was asked for"
+    if start.searched:
+        parts = [f"{start.model} is the simplest model whose edges agree as well as any in the search"]
+    else:
+        parts = [f"{start.model} is where auto begins"]
+    parts += [f"{trial.model} improved {_gains(trial.height, trial.worth)}" for trial in top.trials if trial.taken]
+    if top.trials and not top.trials[-1].taken:
+        wider, height, worth, _ = top.trials[-1]
+        asked = f"{100 * np.expm1(GAIN):.1f} % and {WORTH_GAIN:.1f}"
+        parts.append(f"{wider} would change {_gains(height, worth)}, and {asked} are asked for")
+    return "; ".join(parts)
+
+
+def _gains(height: float, worth: float) -> str:
+    return f"the fit by {100 * np.expm1(height):+.1f} % and the edges by {worth:+.1f} deviations"

@@ -1,0 +1,197 @@
+"""Mutual information of two images at one size as a function of the parameters of a matrix, and its ascent."""
+
+import math
+from collections.abc import Sequence
+from functools import partial
+from typing import NamedTuple
+
+import numpy as np
+import numpy.typing as npt
+
+from . import metrics
+from ._frame import Frame
+from ._optimise import Function, maximise, settle
+from ._pyramid import doubled
+from ._search import View
+
+Matrix = npt.NDArray[np.float64]
+Vector = npt.NDArray[np.float64]
+Plane = npt.NDArray[np.float32]
+Planes = tuple[Plane, Plane]
+Tile = npt.NDArray[np.float32]
+
+# Measured over tests/bench/registration.py: see docs/design.md, "Registration".
+# NMI can grow without end while the overlap shrinks to a place where both images are flat: such steps are refused.
+_LEAST_OVERLAP = 0.4
+_ITERATIONS = 60
+# In pixels of the level: the first step of an ascent, and the longest; the longest of settling, what it probes the
+# curvature by, and where it ends.
+_FIRST_STEP, _LONGEST_STEP = 1.0, 4.0
+_LONGEST_STEP_SETTLING, _PROBE, _LAST_STEP, _LAST_STEP_TO_A_CUSP = 0.5, 0.4, 0.01, 0.001
+# As many samples as this in both directions together make the noise of sampling small beside that of the images.
+_ENOUGH_SAMPLES = 1 << 18
+
+
+def _beside(size: int) -> Tile:
+    """Offsets (x, y) within half a pixel for a tile of pixels: the R2 sequence of M. Roberts, evenly spread.
+
+    At the pixels' centres moving would be smoothed by the interpolation wherever it is not shifted by whole pixels,
+    and fixed would not: noise then makes NMI prefer, or shun, such shifts (J. Tsao, IEEE Transactions on Medical
+    Imaging 22, 2003).
+    """
+    number = np.arange(1, size * size + 1)
+    ratio = 1.32471795724474602596  # the root of x^3 = x + 1
+    return np.stack([(number / ratio**power) % 1 - 0.5 for power in (1, 2)]).reshape(2, size, size).astype(np.float32)
+
+
+def _orbit(tile: Tile) -> list[Tile]:
+    """What mirrored and transposed images would be sampled by, all eight ways; the first two are opposite."""
+    signs = [np.array([x, y], np.float32)[:, None, None] for x, y in ((1, 1), (-1, -1), (-1, 1), (1, -1))]
+    upright = [tile * sign for sign in signs]
+    return upright + [np.ascontiguousarray(each.transpose(0, 2, 1)[::-1]) for each in upright]
+
+
+_TILES = _orbit(_beside(32))
+
+
+class Ascent(NamedTuple):
+    """Where an ascent ended."""
+
+    matrix: Matrix
+    height: float
+    steps: int
+
+
+class Level:
+    """Both images at one size, and the ascent on it. Matrices are those of full size.
+
+    Samples lie beside the pixels of fixed, by `tiles` of offsets or, without any, on them. If `settling`, they are
+    interpolated better, moving is sampled in the same manner, too, and what is said of NMI is true of the mean.
+    """
+
+    def __init__(
+        self,
+        planes: Planes,
+        factor: int,
+        bins: int,
+        frame: Frame,
+        threads: int,
+        tiles: Sequence[Tile | None] = _TILES[:1],
+        settling: bool = False,
+    ) -> None:
+        low, high = metrics.bin_limits(bins)
+        fixed, moving = (plane * np.float32(high - low) + np.float32(low) for plane in planes)
+        if settling:
+            fixed, moving = doubled(fixed), doubled(moving)
+        alignment = partial(metrics.Alignment, bins=bins, threads=threads, fineness=1 + settling)
+        self._there = [alignment(fixed, moving, offsets=tile) for tile in tiles]
+        self._back = [alignment(moving, fixed, offsets=tile) for tile in tiles if settling]
+        self._share = 1 / (len(self._there) + len(self._back))
+        self._frame, self._factor = frame, factor
+        # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
+        offset = (factor - 1) / 2
+        self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
+        self._to_level = np.linalg.inv(self._to_full)
+        possible = min(np.count_nonzero(~np.isnan(plane)) for plane in planes)
+        self._least_count = float(_LEAST_OVERLAP * possible)
+
+    @classmethod
+    def settling(cls, planes: Planes, factor: int, bins: int, frame: Frame, threads: int) -> "Level":
+        """The level on which an ascent may end.
+
+        Swapped, mirrored and transposed images are sampled at the same places as these, the more of them the smaller
+        the images are: what the noise of sampling adds would otherwise differ by a tenth of a pixel between them.
+        """
+        count = min(len(_TILES), max(1, _ENOUGH_SAMPLES // (planes[0].size + planes[1].size)))
+        return cls(planes, factor, bins, frame, threads, _TILES[: 1 << (count.bit_length() - 1)], settling=True)
+
+    def evaluate(self, matrix: Matrix) -> tuple[float, int]:
+        """NMI at `matrix`, and how many pixels of fixed overlap; (0, 0) if none does."""
+        inner = self._to_level @ matrix @ self._to_full
+        found = [each.evaluate(inner) for each in self._there]
+        if self._back:
+            inverse = np.linalg.inv(inner)
+            found += [each.evaluate(inverse) for each in self._back]
+        return sum(nmi for nmi, _ in found) * self._share, found[0][1]
+
+    def information(self, matrix: Matrix) -> float:
+        """What the images say of each other at `matrix`: mutual information in nats, times the pixels that overlap."""
+        _, count = self.evaluate(matrix)
+        return count * self._share * sum(each.information for each in (*self._there, *self._back))
+
+    def value_and_gradient(self, model: str, parameters: Vector) -> tuple[float, Vector]:
+        """NMI and its derivative with respect to the parameters; -inf where hardly anything overlaps."""
+        matrix = self._frame.matrix(model, parameters)
+        value, count = self.evaluate(matrix)
+        if count < self._least_count:
+            return -math.inf, np.zeros_like(parameters)
+        projective = model == "projective"
+        by_level = sum((each.gradient(projective=projective) for each in self._there), np.zeros((3, 3)))
+        if self._back:
+            inverse = np.linalg.inv(self._to_level @ matrix @ self._to_full)
+            by_inverse = sum((each.gradient(projective=projective) for each in self._back), np.zeros((3, 3)))
+            by_level -= inverse.T @ by_inverse @ inverse.T
+        by_full = self._to_level.T @ (by_level * self._share) @ self._to_full.T
+        return value, self._frame.gradient(model, parameters, by_full)
+
+    def height(self, model: str, edges: View | None, share: float) -> Function:
+        """What is climbed, and its derivative: ln(NMI - 1), and with `edges` ln(their score) times `share` added.
+
+        Mutual information looks at regions and edges at their borders: what misleads one seldom misleads the other as
+        much.
+        """
+
+        def height(parameters: Vector) -> tuple[float, Vector]:
+            nmi, gradient = self.value_and_gradient(model, parameters)
+            if nmi <= 1:
+                return -math.inf, gradient
+            gradient = gradient / (nmi - 1)
+            if edges is None:
+                return math.log(nmi - 1), gradient
+            score, by_score = edges(model, parameters)
+            if score <= 0:
+                return -math.inf, gradient
+            return math.log(nmi - 1) + share * math.log(score), gradient + share / score * by_score
+
+        return height
+
+    def ascend(self, model: str, matrix: Matrix, edges: View | None, share: float, last_step: float) -> Ascent:
+        """The best matrix of `model` near `matrix`, until steps are shorter than `last_step` pixels of this level."""
+        start = self._frame.parameters(model, matrix)
+        # The overlap may be small from the beginning, for masks; it must not become much smaller.
+        _, begin = self.evaluate(self._frame.matrix(model, start))
+        self._least_count = min(self._least_count, 0.8 * begin)
+        if begin == 0:
+            return Ascent(matrix, -math.inf, 0)
+        best = maximise(
+            self.height(model, edges, share),
+            start,
+            first_step=_FIRST_STEP * self._factor,
+            longest_step=_LONGEST_STEP * self._factor,
+            tolerance=last_step * self._factor,
+            iterations=_ITERATIONS,
+        )
+        return Ascent(self._frame.matrix(model, best.parameters), best.value, best.iterations)
+
+    def settle(self, model: str, matrix: Matrix, edges: View | None, share: float, near: "Level") -> Ascent:
+        """The top right beside `matrix`, to which an ascent on the level `near` has led."""
+        height = self.height(model, edges, share)
+        best, settled = settle(
+            height,
+            near.height(model, edges, share),
+            self._frame.parameters(model, matrix),
+            probe=_PROBE * self._factor,
+            longest_step=_LONGEST_STEP_SETTLING * self._factor,
+            tolerance=_LAST_STEP * self._factor,
+        )
+        if not settled:
+            # Equal images meet in a cusp, where no gradient vanishes, and values tell the place well.
+            best = maximise(
+                height,
+                best.parameters,
+                first_step=_PROBE * self._factor,
+                longest_step=_LONGEST_STEP_SETTLING * self._factor,
+                tolerance=_LAST_STEP_TO_A_CUSP * self._factor,
+                iterations=_ITERATIONS,
+            )
+        return Ascent(self._frame.matrix(model, best.parameters), best.value, best.iterations)
