@@ -45,7 +45,7 @@ def _beside(size: int) -> Tile:
 
 
 def _orbit(tile: Tile) -> list[Tile]:
-    """What mirrored and transposed images would be sampled by, all eight ways; the first two are opposite."""
+    """`tile` and what becomes of its offsets in mirrored and transposed images; the first two are opposite."""
     signs = [np.array([x, y], np.float32)[:, None, None] for x, y in ((1, 1), (-1, -1), (-1, 1), (1, -1))]
     upright = [tile * sign for sign in signs]
     return upright + [np.ascontiguousarray(each.transpose(0, 2, 1)[::-1]) for each in upright]
@@ -99,8 +99,8 @@ class Level:
     def settling(cls, planes: Planes, factor: int, bins: int, frame: Frame, threads: int) -> "Level":
         """The level on which an ascent may end.
 
-        Swapped, mirrored and transposed images are sampled at the same places as these, the more of them the smaller
-        the images are: what the noise of sampling adds would otherwise differ by a tenth of a pixel between them.
+        Sampled both ways, so that swapped images give the inverse, and at the more offsets the smaller the images are:
+        what the noise of sampling adds would otherwise differ by a tenth of a pixel between mirrored images.
         """
         count = min(len(_TILES), max(1, _ENOUGH_SAMPLES // (planes[0].size + planes[1].size)))
         return cls(planes, factor, bins, frame, threads, _TILES[: 1 << (count.bit_length() - 1)], settling=True)
@@ -175,6 +175,7 @@ class Level:
 
     def settle(self, model: str, matrix: Matrix, edges: View | None, share: float, near: "Level") -> Ascent:
         """The top right beside `matrix`, to which an ascent on the level `near` has led."""
+        self._least_count = near._least_count
         height = self.height(model, edges, share)
         best, settled = settle(
             height,

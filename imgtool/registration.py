@@ -180,7 +180,7 @@ def register(
         found.confidence >= 0.5,
         found.confidence,
         found.search,
-        found.reason,
+        "bspline was asked for" if model == "bspline" else found.reason,
         0.0 if static is None else float(static.mean()),
     )
 
