@@ -30,8 +30,8 @@ Table = npt.NDArray[np.float64]
 METHODS = ("exact", "half", "counts")
 
 _SUB_BINS = range(1, 257)
-# With so many, the cosine of the derivative to the exact one stays above 0.999 on real pairs up to 64 bins, and the error of
-# NMI far below 2e-4; with more bins the histogram itself becomes sparse.
+# With so many, the cosine of the derivative to the exact one stays above 0.999 on real pairs up to 64 bins, and the
+# error of NMI far below 2e-4; with more bins the histogram itself becomes sparse.
 _SUB_BINS_IN_ALL = 700
 # Tables of floating point sums are added in this order, whatever the number of threads.
 _MOST_SLABS = 8
