@@ -1,7 +1,6 @@
 """Running a plan: rows, tiles or planes, a slab for each thread."""
 
 from collections.abc import Callable, Sequence
-from dataclasses import replace
 from itertools import product
 
 import numpy as np
@@ -71,7 +70,7 @@ def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
     top, left = request.origin
     border = BORDER_CODES[request.border]
 
-    def over(plan: _ext.Spectrum, contrast: float, chosen: Sequence[int]) -> tuple[int, list[int]]:
+    def over(plan: "_ext.Spectrum", contrast: float, chosen: Sequence[int]) -> tuple[int, list[int]]:
         """Neighbours together: while one pair is worked on the next is fetched."""
         starts = [i for i, pair in enumerate(chosen) if i == 0 or pair != chosen[i - 1] + 1]
         runs = zip(starts, [*starts[1:], len(chosen)], strict=True)
@@ -105,7 +104,7 @@ def _by_pairs(source: Array, found: Plan, result: Array, threads: int) -> int:
         number, poor = over(found.precise, _CONTRAST_AGAIN if contrast else 0.0, poor)
         saturated += number
     if poor:
-        direct = direct_plan(replace(request, method="direct"), found.taps)
+        direct = direct_plan(request._replace(method="direct"), found.taps)
         rows, columns, channels = result.shape
         tiles = [tile for pair in poor for tile in _ext.tiles_in_pair(spectrum, rows, columns, channels, pair)]
 

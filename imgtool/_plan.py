@@ -1,9 +1,9 @@
 """Which algorithm correlates an image with a kernel: one result, several ways."""
 
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import cached_property
 from math import gcd, prod
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
 
 import numpy as np
 
@@ -11,6 +11,9 @@ from . import _ext
 from ._check import Array, alpha_one
 from ._fixed import fixed_point
 from .errors import ImgtoolError
+
+if TYPE_CHECKING:
+    ByRows: TypeAlias = _ext.Correlation | _ext.Box | _ext.Pairs  # a kernel made ready to work row after row
 
 METHODS = ("auto", "direct", "separable", "box", "fft")
 BORDER_CODES = {"reflect": 0, "mirror": 1, "nearest": 2, "wrap": 3, "constant": 4}  # as in ext/border.pxd
@@ -32,8 +35,7 @@ _EXACT = 1e-3
 _DEVIATION = _EXACT / 4
 
 
-@dataclass(frozen=True)
-class Request:
+class Request(NamedTuple):
     """What is asked of a correlation: everything that decides about the algorithm but the pixels."""
 
     kernel: bytes  # float64, or int64 for whole numbers, as laid on the image without flipping
@@ -72,7 +74,7 @@ class Plan:
         values = np.frombuffer(self.request.kernel, np.int64 if self.request.whole else np.float64)
         return values.reshape(self.request.shape)
 
-    def correlation(self, top: int, left: int) -> _ext.Correlation | _ext.Box | _ext.Pairs:
+    def correlation(self, top: int, left: int) -> "ByRows":
         """The kernel of a method that works by rows, laid at this place."""
         request = self.request
         if self.accumulator == "i4":
@@ -149,19 +151,19 @@ class Plan:
         return int((height + 5) * (shape[-1] + width + 128) * channels * itemsize)
 
     @cached_property
-    def ready(self) -> _ext.Correlation | _ext.Box | _ext.Pairs:
+    def ready(self) -> "ByRows":
         return self.correlation(*(0, *self.request.origin)[-2:])
 
     @property
-    def spectrum(self) -> _ext.Spectrum:
+    def spectrum(self) -> "_ext.Spectrum":
         return self._spectrum(single=self.accumulator == "f4")
 
     @property
-    def precise(self) -> _ext.Spectrum:
+    def precise(self) -> "_ext.Spectrum":
         """For tiles that are beyond float32."""
         return self._spectrum(single=False)
 
-    def _spectrum(self, single: bool) -> _ext.Spectrum:
+    def _spectrum(self, single: bool) -> "_ext.Spectrum":
         """The kernel's spectrum, kept with the plan unless it is large: it takes up to 256 MB."""
         if single not in self._spectra:
             found = _ext.Spectrum(self.taps.astype(np.float64), self.tile, single)
@@ -171,7 +173,7 @@ class Plan:
         return self._spectra[single]
 
     @cached_property
-    def _spectra(self) -> dict[bool, _ext.Spectrum]:
+    def _spectra(self) -> "dict[bool, _ext.Spectrum]":
         return {}
 
 
@@ -292,8 +294,7 @@ def _along_axes(request: Request, kernel: Array) -> Plan | None:
         return None
     between = np.dtype(np.float32 if kind == "f4" else np.float64)
     planes = plan(
-        replace(
-            request,
+        request._replace(
             kernel=rest.tobytes(),
             whole=rest.dtype == np.int64,
             shape=kernel.shape[1:],
@@ -304,8 +305,7 @@ def _along_axes(request: Request, kernel: Array) -> Plan | None:
             method="auto",
         )
     )
-    line = replace(
-        request,
+    line = request._replace(
         kernel=first.tobytes(),
         whole=first.dtype == np.int64,
         shape=(first.size, 1),

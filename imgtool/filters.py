@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from . import _colour, _composed, _correlate, _ext, _plan
+from . import _colour, _composed, _correlate, _plan
 from ._check import Array, as_array, rounded_to, thread_count
 from ._options import BORDERS, SHAPES, Options, check_options, check_types, placed, scaled, sums_to_zero, target_of
 from .errors import ImgtoolError
@@ -186,7 +186,7 @@ def apply_kernel(
 
 
 # What to do with a small image, by everything that decides about it: the kernel, the shape and type of its result.
-_small: dict[Any, tuple[_ext.Correlation | _ext.Box | _ext.Pairs, tuple[int, ...], np.dtype[Any]]] = {}
+_small: dict[Any, "tuple[_plan.ByRows, tuple[int, ...], np.dtype[Any]]"] = {}
 
 
 def _remember(key: Any, image: Array, kernel: Array, options: Options, result: Array) -> None:

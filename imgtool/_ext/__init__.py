@@ -63,6 +63,13 @@ KERNELS = {
     "warp": ("Places", "extent", "round_into", "warp_nearest", "warp_real"),
 }
 
-for _module, _names in KERNELS.items():
-    _build = import_module(f".{_module}_{ISA}", __name__)
-    globals().update({_name: getattr(_build, _name) for _name in _names})
+_MODULES = {name: module for module, names in KERNELS.items() for name in names}
+
+
+def __getattr__(name: str) -> object:
+    """A kernel on its first use: loading all of them takes longer than filtering a small image."""
+    if name not in _MODULES:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    build = import_module(f".{_MODULES[name]}_{ISA}", __name__)
+    globals()[name] = getattr(build, name)
+    return globals()[name]

@@ -1,11 +1,10 @@
 """Files that all items of a batch need: paths travel to wherever the work is done, and each is read there once."""
 
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 
-@dataclass(frozen=True)
-class CommonFile:
+class CommonFile(NamedTuple):
     """A file by its path and age, which together are a key for what has been read of it."""
 
     name: str  # as it was given

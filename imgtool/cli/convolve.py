@@ -2,9 +2,9 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import lru_cache
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
@@ -238,8 +238,7 @@ def _read_mask(file: CommonFile, reading: Reading) -> "Array":
     return image.data
 
 
-@dataclass(frozen=True)
-class Convolution:
+class Convolution(NamedTuple):
     """A convolution with all its options; `settings` are those of `filters.apply_kernel`."""
 
     arrays: "tuple[Array, ...]"

@@ -166,8 +166,7 @@ class Reading(NamedTuple):
     auto_orient: bool = False
 
 
-@dataclass(frozen=True, kw_only=True)
-class Writing:
+class Writing(NamedTuple):
     """How images are written."""
 
     overwrite: bool

@@ -2,7 +2,6 @@
 
 import os
 import sys
-import unicodedata
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path, PurePath
@@ -227,12 +226,21 @@ def check_packing(names: Iterable[str | Path], writing: Batch | Writing) -> None
             raise click.UsageError(f"{option} is for {', '.join(takers)}; no output is such a file")
 
 
+def _folded(path: str) -> str:
+    """The same for names that are one file where cases, or ways to compose a letter, make no difference."""
+    if not path.isascii():
+        from unicodedata import normalize  # 2 ms that few names need
+
+        path = normalize("NFC", path)
+    return path.casefold()
+
+
 def _refuse_collisions(items: Iterable[Item]) -> None:
     seen: dict[str, str] = {}
     for item in items:
         for output in item.outputs.values():
             # Links are written through, and names that differ in case alone are one file on many file systems.
-            key = unicodedata.normalize("NFC", os.path.realpath(output)).casefold()
+            key = _folded(os.path.realpath(output))
             if key in seen:
                 raise click.UsageError(
                     f"{seen[key]} and {item.input} would both be written to {output}; give them other names or runs"

@@ -2,7 +2,6 @@
 
 import math
 import sys
-import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -172,7 +171,9 @@ class Report:
         text = sentence(item, error)
         self._say(f"Error: {text}", verbosity=-1)
         if self._batch.verbosity > 0 and not isinstance(error, ImgtoolError | OSError | MemoryError):
-            self._write("".join(traceback.format_exception(error)).rstrip(), err=True)
+            from traceback import format_exception
+
+            self._write("".join(format_exception(error)).rstrip(), err=True)
         self._json(item, "failed", Done(), text)
 
     def _json(self, item: Item, status: str, done: Done, error: str | None = None) -> None:

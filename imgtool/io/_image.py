@@ -4,7 +4,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from io import BufferedReader
 from math import prod
-from typing import Any, BinaryIO
+from typing import Any, BinaryIO, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -91,8 +91,7 @@ class Info:
         return prod(self.shape if self.channel_axis is None else self.shape[:-1])
 
 
-@dataclass(frozen=True)
-class Source:
+class Source(NamedTuple):
     """An opened file: its header, its metadata, and the way to its pixels: all, and page by page where that is less."""
 
     info: Info

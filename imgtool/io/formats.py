@@ -3,9 +3,9 @@
 import zlib
 from collections.abc import Iterable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from math import inf
 from pathlib import PurePath
+from typing import NamedTuple
 
 from ..errors import ImgtoolError
 
@@ -17,8 +17,7 @@ _ANY = frozenset(_NUMBERS.split())
 DTYPES = ("bool", *_NUMBERS.split())
 
 
-@dataclass(frozen=True)
-class Format:
+class Format(NamedTuple):
     """A file format: the module that decodes and encodes it, and the dtypes it can hold for each layout of channels.
 
     `pages` and `animation` say whether it holds stacks and frames, `keeps` which entries of `Image.metadata`, `largest`

@@ -1,9 +1,7 @@
 """Kernels by name: what each is called and what it takes."""
 
-import difflib
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Any
+from typing import Any, NamedTuple
 
 from ..errors import ImgtoolError
 from . import _build
@@ -12,8 +10,7 @@ from ._build import Arrays
 from ._notation import parse_number
 
 
-@dataclass(frozen=True)
-class Argument:
+class Argument(NamedTuple):
     """Its default as text, what it must be in words, and its reader, which returns None for what it is not."""
 
     default: str
@@ -21,8 +18,7 @@ class Argument:
     read: Callable[[str], Any]
 
 
-@dataclass(frozen=True)
-class Entry:
+class Entry(NamedTuple):
     """A named kernel: what it is in a line, its arguments in order, and whether it exists with three axes too."""
 
     summary: str
@@ -178,7 +174,9 @@ def named(name: str, arguments: str | None, *, axes: int) -> tuple[Arrays, str]:
         There is no such kernel, or it does not take these arguments.
     """
     if name not in CATALOGUE:
-        nearest = difflib.get_close_matches(name, CATALOGUE, n=1)
+        from difflib import get_close_matches
+
+        nearest = get_close_matches(name, CATALOGUE, n=1)
         suggestion = f"did you mean {nearest[0]}? Known are" if nearest else "known are"
         raise ImgtoolError(f"there is no kernel named {shortened(name)!r}; {suggestion} {', '.join(sorted(CATALOGUE))}")
     entry = CATALOGUE[name]
