@@ -9,7 +9,6 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError, Executor
 from contextlib import closing, contextmanager, suppress
-from dataclasses import replace
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -202,7 +201,7 @@ def _run(
 def _absolute(item: Item) -> Item:
     """The item for workers, whose current folders are their own."""
     outputs = {what: Path(os.path.abspath(path)) for what, path in item.outputs.items()}  # noqa: PTH100
-    return replace(item, input=os.path.abspath(item.input), outputs=outputs)  # noqa: PTH100
+    return item._replace(input=os.path.abspath(item.input), outputs=outputs)  # noqa: PTH100
 
 
 def at_worker(work: Callable[[Item], Done], alone: bool, pairs: Sequence[Pair]) -> list[Done | Exception]:

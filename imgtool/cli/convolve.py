@@ -289,7 +289,7 @@ class Convolution(NamedTuple):
                 check_linear(info.dtype)
             except ImgtoolError as error:
                 raise ImgtoolError(f"{item.input}: {error}; leave out --linear") from error
-        return replace(info, shape=self._shape(info), dtype=np.dtype(self.dtype or info.dtype))
+        return info._replace(shape=self._shape(info), dtype=np.dtype(self.dtype or info.dtype))
 
     def memory(self, info: "Info") -> int:
         """What whole images in floating point take, where one pass over small blocks will not do; see `steps.Step`."""

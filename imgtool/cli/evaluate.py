@@ -56,12 +56,12 @@ def evaluate(
     (rTRE), divided by the diagonal of the image, as in the ANHIR challenge. Before means pixel upon pixel, without any
     transform. Robustness is the share of the landmarks that came nearer.
     """
-    from .. import io
+    from ..io.points import read_points
     from ..landmarks import evaluate as errors_of
 
     check_output_free(output, exists, [*transforms, *landmarks])
     transform = load_transforms(transforms, force=False)
-    fixed, moving = (io.read_points(name).points for name in landmarks)
+    fixed, moving = (read_points(name).points for name in landmarks)
     shape = size or (transform.fixed_shape if frame == "fixed" else transform.moving_shape)
     if shape is None:
         raise ImgtoolError(f"{transforms[-1]}: does not tell the size of the {frame} image; give it: --size WxH")

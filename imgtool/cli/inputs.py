@@ -4,21 +4,20 @@ import os
 import re
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import click
 
 from ..errors import ImgtoolError
 
 
-@dataclass(frozen=True)
-class Inputs:
+class Inputs(NamedTuple):
     """The inputs in order, and what could not be looked into."""
 
-    names: tuple[str, ...] = ()
-    places: dict[str, PurePath] = field(default_factory=dict)  # of those found in folders: their place in a tree
-    failed: list[tuple[str, ImgtoolError]] = field(default_factory=list)
+    names: tuple[str, ...]
+    places: dict[str, PurePath]  # of those found in folders: their place in a tree
+    failed: list[tuple[str, ImgtoolError]]
 
 
 def gather(

@@ -2,7 +2,6 @@
 
 import functools
 from collections.abc import Callable, Collection, Sequence
-from dataclasses import dataclass, fields
 from functools import partial
 from pathlib import Path, PurePath
 from time import perf_counter, process_time
@@ -180,21 +179,9 @@ class Writing(NamedTuple):
         return {"overwrite": self.overwrite, "png_level": self.png_level, "compression": self.compression}
 
 
-@dataclass(frozen=True, kw_only=True)
-class Batch:
+class Batch(NamedTuple):
     """The values of the options of `batch_options`, and what --recursive found."""
 
-    output: Path | None = None
-    output_dir: Path | None = None
-    suffix: str | None = None
-    ext: str | None = None
-    template: "Template | None" = None
-    in_place: bool = False
-    format: str | None = None
-    strip: bool = False
-    auto_orient: bool = False
-    png_level: int | None = None
-    compression: str | None = None
     exists: str
     recursive: bool
     files_from: str | None
@@ -216,6 +203,17 @@ class Batch:
     found: Inputs
     start_up: float  # seconds of processor time until the command was called
     called: float  # when that was, by perf_counter
+    output: Path | None = None
+    output_dir: Path | None = None
+    suffix: str | None = None
+    ext: str | None = None
+    template: "Template | None" = None
+    in_place: bool = False
+    format: str | None = None
+    strip: bool = False
+    auto_orient: bool = False
+    png_level: int | None = None
+    compression: str | None = None
 
     @property
     def verbosity(self) -> int:
@@ -410,7 +408,7 @@ def work_options(command: Function) -> Function:
     def with_batch(**values: Any) -> Any:
         start_up, called = process_time(), perf_counter()
         context = click.get_current_context()
-        shared = {entry.name: values.pop(entry.name) for entry in fields(Batch) if entry.name in values}
+        shared = {name: values.pop(name) for name in Batch._fields if name in values}
         for name in ("verbose", "quiet"):
             shared[name] += 0 if context.parent is None else context.parent.params[name]
         variadic = next(p for p in context.command.params if isinstance(p, click.Argument) and p.nargs == -1)

@@ -3,8 +3,9 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path, PurePath
+from typing import NamedTuple
 
 import click
 
@@ -14,8 +15,7 @@ from .inputs import place
 from .options import Batch, Writing
 
 
-@dataclass(frozen=True)
-class Item:
+class Item(NamedTuple):
     """One input, and the files to be made of it: the image is called "output", others by what they are."""
 
     input: str
@@ -163,7 +163,7 @@ def make_plan(
         [*([] if batch.in_place else items), *profile], [*(item.input for item in items), *others]
     )
     plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], common=common)
-    items = [replace(item, format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
+    items = [item._replace(format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
     check_packing([f"a{batch.format}"] if batch.format else [path for item in items for path in _files(item)], batch)
     for item in items:
@@ -174,7 +174,7 @@ def make_plan(
             memory = fits(item)
             for output in _files(item):
                 check_free(output, batch)
-            plan.ready.append(replace(item, memory=memory))
+            plan.ready.append(item._replace(memory=memory))
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))
     made = [*folders, *([] if batch.output_dir is None else [batch.output_dir])]

@@ -37,11 +37,11 @@ def points(source: str, transforms: tuple[str, ...], goal: str, output: Path | N
     The file is text with a point on each line. A header names the columns x and y, or they are the first two; all other
     columns are kept. Coordinates are pixels, x to the right and y down, (0, 0) at the centre of the first pixel.
     """
-    from .. import io
+    from ..io.points import read_points
 
     check_output_free(output, exists, [source, *transforms])
     transform = load_transforms(transforms, force=False)
-    table = io.read_points(source)
+    table = read_points(source)
     there = transform(table.points) if goal == "moving" else transform.solve(table.points)
     shape = transform.moving_shape if goal == "moving" else transform.fixed_shape
     write_result(table.text(there), output, exists)

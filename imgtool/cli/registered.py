@@ -95,6 +95,7 @@ def _references(files: ReferenceFiles) -> References:
     import numpy as np
 
     from .. import io
+    from ..io.points import read_matches
 
     def mask(file: CommonFile | None) -> "Array | None":
         if file is None:
@@ -113,7 +114,7 @@ def _references(files: ReferenceFiles) -> References:
         spacing_of(fixed, image, files.pixel_size),
         {"fixed_mask": mask(files.fixed_mask), "moving_mask": mask(files.moving_mask)},
         None if files.initial is None else _matrix(files.initial.here),
-        None if files.landmarks is None else io.read_matches(files.landmarks.here),
+        None if files.landmarks is None else read_matches(files.landmarks.here),
         "" if files.landmarks is None else files.landmarks.name,
     )
 
@@ -154,7 +155,7 @@ class Registering:
     def fits(self, item: Item, info: "Info") -> "Info":
         """What the header of the warped image will say; an ImgtoolError if there can be none."""
         _check_single(item.input, info, self.look)
-        return replace(info, shape=self.references.shape + info.shape[2:])
+        return info._replace(shape=self.references.shape + info.shape[2:])
 
     def change(
         self, image: "Image", item: Item, done: Done, *, threads: int, dtype: "np.dtype[Any]", full: float

@@ -74,10 +74,10 @@ def _fits(item: Item, *, steps: Sequence[Step], reading: Reading) -> int:
         infos.append(step.fits(item, infos[-1]))
     check_holds(item, infos[-1])
     if not any(step.together for step in steps):  # one page is in memory at a time
-        infos = [replace(info, shape=info.shape[info.pages > 1 :], pages=1) for info in infos]
+        infos = [info._replace(shape=info.shape[info.pages > 1 :], pages=1) for info in infos]
     work = [step.memory(info) for step, info in zip(steps, infos[:-1], strict=True)]
     if len(steps) > 1:
-        between = [size_of(replace(info, dtype=_between(info.dtype))) for info in infos]
+        between = [size_of(info._replace(dtype=_between(info.dtype))) for info in infos]
         work = [taken + given + more for (taken, given), more in zip(pairwise(between), work, strict=True)]
     # The result, and the file made of it.
     return item.encoded + size_of(infos[0]) + max(work) + 2 * size_of(infos[-1])

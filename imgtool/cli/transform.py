@@ -192,12 +192,12 @@ def fit(
     """
     import numpy as np
 
-    from .. import io
+    from ..io.points import read_matches
     from ..landmarks import fit as fitted
     from ..transforms import MatrixTransform
 
     _check_output(output, exists, landmarks)
-    fixed, moving = io.read_matches(landmarks)
+    fixed, moving = read_matches(landmarks)
     try:
         found = MatrixTransform(fitted(fixed, moving, model), model, fixed_size, moving_size)
     except ImgtoolError as error:

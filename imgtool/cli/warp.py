@@ -3,7 +3,7 @@
 import math
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache, reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -141,7 +141,7 @@ class Warping:
                 "--force applies it nevertheless"
             )
         grid, colours = self._grid(size), () if info.channel_axis is None else info.shape[-1:]
-        return replace(info, shape=(*((info.pages,) if info.pages > 1 else ()), *grid, *colours))
+        return info._replace(shape=(*((info.pages,) if info.pages > 1 else ()), *grid, *colours))
 
     def memory(self, info: "Info") -> int:
         """The work is done in small tiles; see `steps.Step`."""

@@ -11,7 +11,6 @@ from ..errors import ImgtoolError
 from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
 from ._image import MAPPED, Image, Info, Metadata, Source, plain
 from ._pages import Pages
-from ._points import PointTable, read_matches, read_points
 from ._writing import check_output, displaced, page_writer, stripped, unkept, write
 from .formats import SNIFFED, recognised
 
@@ -22,7 +21,6 @@ __all__ = [
     "Image",
     "Info",
     "Pages",
-    "PointTable",
     "check_output",
     "describe",
     "displaced",
@@ -31,8 +29,6 @@ __all__ = [
     "probe",
     "read",
     "read_json",
-    "read_matches",
-    "read_points",
     "stripped",
     "sweep",
     "unkept",

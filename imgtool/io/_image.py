@@ -68,8 +68,7 @@ class Image:
         return [self.data] if self.data.ndim == still else list(self.data)
 
 
-@dataclass(frozen=True)
-class Info:
+class Info(NamedTuple):
     """What a file's header promises: `shape` and `dtype` are those of the array that `read` returns.
 
     The pages of what is `animated` are frames, each to be seen for a time; those of several `volumes` are one volume

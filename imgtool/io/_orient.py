@@ -1,7 +1,5 @@
 """Pixels turned upright, as the orientation that came with them asks."""
 
-from dataclasses import replace
-
 import numpy as np
 
 from . import _exif
@@ -22,7 +20,7 @@ def upright(source: Source) -> Source:
     if orientation >= 5:
         shape[y : y + 2] = shape[y + 1], shape[y]
     return Source(
-        replace(info, shape=tuple(shape)),
+        info._replace(shape=tuple(shape)),
         _turned_metadata(source.metadata, swapped=orientation >= 5),
         lambda: turned(decode(), orientation, y),
         None if decode_page is None else lambda number: turned(decode_page(number), orientation, 0),

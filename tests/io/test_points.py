@@ -6,9 +6,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from numpy.testing import assert_array_equal
 
-from imgtool import io
 from imgtool.errors import ImgtoolError
-from imgtool.io._points import parse_matches, parse_points
+from imgtool.io.points import parse_matches, parse_points, read_matches, read_points
 
 POINTS = [[1, 2], [3.5, -4]]
 
@@ -103,7 +102,7 @@ def test_damage_is_one_sentence_with_the_line(tmp_path, content, said):
     path = tmp_path / "points.csv"
     path.write_bytes(content)
     with pytest.raises(ImgtoolError) as caught:
-        io.read_points(path)
+        read_points(path)
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
@@ -123,7 +122,7 @@ def test_damage_of_matched_points_too(tmp_path, content, said):
     path = tmp_path / "points.csv"
     path.write_text(content)
     with pytest.raises(ImgtoolError) as caught:
-        io.read_matches(path)
+        read_matches(path)
     assert str(caught.value).startswith(f"{path}: {said}")
 
 
@@ -132,4 +131,4 @@ def test_a_file_that_is_no_table_is_not_read_to_its_end(tmp_path):
     with path.open("wb") as stream:
         stream.truncate(1 << 27)
     with pytest.raises(ImgtoolError, match="larger than 64 MiB; not a table of points"):
-        io.read_points(path)
+        read_points(path)
