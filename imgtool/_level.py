@@ -82,7 +82,7 @@ class Level:
         low, high = metrics.bin_limits(bins)
         fixed, moving = (plane * np.float32(high - low) + np.float32(low) for plane in planes)
         if settling:
-            fixed, moving = doubled(fixed), doubled(moving)
+            fixed, moving = doubled(fixed, threads), doubled(moving, threads)
         alignment = partial(metrics.Alignment, bins=bins, threads=threads, fineness=1 + settling)
         self._there = [alignment(fixed, moving, offsets=tile) for tile in tiles]
         self._back = [alignment(moving, fixed, offsets=tile) for tile in tiles if settling]

@@ -3,12 +3,14 @@
 import numpy as np
 import numpy.typing as npt
 
+from .filters import convolve
+
 Plane = npt.NDArray[np.float32]
 
 # A pixel of a coarser level exists if at least this share of the weights that made it lay on pixels that exist.
 _LEAST_SUPPORT = 0.5
 # The polynomial through the three pixels on either side, at the middle.
-_MIDDLE = np.array([150, -25, 3], np.float32) / 256
+_MIDDLE = np.array([3, -25, 150, 150, -25, 3]) / 256
 
 
 def halved(plane: Plane) -> Plane:
@@ -29,27 +31,28 @@ def halved(plane: Plane) -> Plane:
         return np.where(weight >= _LEAST_SUPPORT**2, values / weight, np.float32(np.nan))
 
 
-def doubled(plane: Plane) -> Plane:
+def doubled(plane: Plane, threads: int) -> Plane:
     """`plane` with a pixel between any two neighbours: pixel (2 y, 2 x) is pixel (y, x) of the coarser one.
 
     Linear interpolation of these blurs a quarter as much as that of the plane itself. Where one of six neighbours is
     missing, the nearer two decide.
     """
-    return np.ascontiguousarray(_with_middles(_with_middles(plane).T).T)
+    return _with_middles(_with_middles(plane, 0, threads), 1, threads)
 
 
-def _with_middles(plane: Plane) -> Plane:
-    """A row after each row but the last, between it and the next."""
-    rows, reach = len(plane), _MIDDLE.size
-    padded = np.pad(plane, ((reach - 1, reach - 1), (0, 0)), mode="edge")
-    middles = np.zeros((rows - 1, plane.shape[1]), np.float32)
-    for i, tap in enumerate(_MIDDLE):
-        before, after = reach - 1 - i, reach + i
-        middles += tap * (padded[before : before + rows - 1] + padded[after : after + rows - 1])
-    missing = np.isnan(middles)
-    middles[missing] = (0.5 * (plane[:-1] + plane[1:]))[missing]
-    out = np.empty((2 * rows - 1, plane.shape[1]), np.float32)
-    out[::2], out[1::2] = plane, middles
+def _with_middles(plane: Plane, axis: int, threads: int) -> Plane:
+    """A row, or a column, after each but the last, between it and the next."""
+    kernel, anchor, shape = [1, 1], [0, 0], list(plane.shape)
+    kernel[axis], anchor[axis], shape[axis] = _MIDDLE.size, _MIDDLE.size // 2 - 1, 2 * shape[axis] - 1
+    line = _MIDDLE.reshape(kernel)
+    middles = convolve(plane, line, correlate=True, anchor=anchor, border="nearest", threads=threads)
+    out = np.empty(shape, np.float32)
+    given, between, both = (np.moveaxis(each, axis, 0) for each in (plane, middles, out))
+    between = between[:-1]
+    missing = np.isnan(between)
+    if missing.any():
+        between[missing] = (0.5 * (given[:-1] + given[1:]))[missing]
+    both[::2], both[1::2] = given, between
     return out
 
 

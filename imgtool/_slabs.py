@@ -26,11 +26,27 @@ def _pool(threads: int, process: int) -> "ThreadPoolExecutor":
 def run_slabs(work: Callable[[int, int], T], rows: int, slab_rows: int, threads: int) -> list[T]:
     """`[work(start, stop), ...]` for slabs of `slab_rows` rows that cover `range(rows)`, in order.
 
-    `work` releases the GIL for most of its time. A single slab, or a single thread, runs in the calling thread: handing
-    work to a pool costs about 0.1 ms.
+    `work` releases the GIL for most of its time. The calling thread does its share: waking another costs about 0.1 ms,
+    and where all is done by then nobody waits for it.
     """
-    starts = range(0, rows, slab_rows)
-    stops = [min(start + slab_rows, rows) for start in starts]
-    if threads == 1 or len(starts) <= 1:
-        return [work(start, stop) for start, stop in zip(starts, stops, strict=True)]
-    return list(_pool(threads, os.getpid()).map(work, starts, stops))
+    slabs = [(start, min(start + slab_rows, rows)) for start in range(0, rows, slab_rows)]
+    if threads == 1 or len(slabs) <= 1:
+        return [work(start, stop) for start, stop in slabs]
+    results: dict[int, T] = {}
+    left = iter(range(len(slabs)))  # one for all: whoever is free takes the next
+
+    def share() -> None:
+        for number in left:
+            results[number] = work(*slabs[number])
+
+    pool = _pool(threads, os.getpid())
+    others = [pool.submit(share) for _ in range(min(threads, len(slabs)) - 1)]
+    try:
+        share()
+    finally:
+        for _ in left:  # after an error the rest is not worth doing
+            pass
+        failures = [other.exception() for other in others if not other.cancel()]
+    for failure in filter(None, failures):
+        raise failure
+    return [results[number] for number in range(len(slabs))]

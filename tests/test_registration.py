@@ -467,12 +467,12 @@ def test_a_pyramid_level_of_a_ramp_is_the_ramp_at_the_positions_between():
 def test_a_doubled_plane_keeps_its_pixels_and_has_those_between():
     y, x = np.mgrid[:20, :30].astype(np.float32)
     plane = np.sin(x / 3) + np.cos(y / 4)
-    finer = _pyramid.doubled(plane)
+    finer = _pyramid.doubled(plane, 1)
     np.testing.assert_array_equal(finer[::2, ::2], plane)
     middles = np.sin((x[:, :-1] + 0.5) / 3) + np.cos(y[:, :-1] / 4)
     np.testing.assert_allclose(finer[::2, 1::2][:, 2:-2], middles[:, 2:-2], atol=1e-3)
     plane[7, 9] = np.nan
-    assert np.isnan(_pyramid.doubled(plane)).sum() == 9
+    assert np.isnan(_pyramid.doubled(plane, 1)).sum() == 9
 
 
 def test_the_optimiser_finds_the_top_of_a_narrow_ridge():
