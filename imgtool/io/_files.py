@@ -104,7 +104,7 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
     if path == STANDARD_OUTPUT:
         buffer = BytesIO()
         yield buffer
-        _send(buffer.getbuffer())
+        _send(memoryview(buffer.getvalue()))  # a view of the stream itself would forbid closing it after an error
         return
     try:
         goal = Path(os.path.realpath(path))
