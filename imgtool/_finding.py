@@ -7,14 +7,12 @@ import numpy.typing as npt
 
 from ._climb import GAIN, WORTH_GAIN, Start, Summit, climb, levels_of
 from ._frame import Frame
-from ._level import Level
+from ._level import Level, Planes
 from ._search import ELSEWHERE, Candidate, Found, Search
 from .errors import ImgtoolError
 from .transforms import MatrixTransform
 
 Matrix = npt.NDArray[np.float64]
-Plane = npt.NDArray[np.float32]
-Planes = tuple[Plane, Plane]
 
 # A result that moves the corners by less than this, in pixels, and is not better than the start by more than chance, is
 # the start: images that fit from the beginning come back unchanged.

@@ -28,7 +28,7 @@ from .options import (
 )
 from .plan import Item, below, check_packing
 from .planes import Look, Series, engine_options, look_of_one
-from .run import Done, channel_count, prepared
+from .run import Done, check_holds, prepared
 from .single import check_output_free, exists_option, path_option, quiet_option, warn
 from .words import HELP
 
@@ -168,21 +168,12 @@ def stack(
 
 def plan_images(series: Series, folder: Path, ext: str | None) -> dict[str, Path]:
     """The file to write for each input, whose format must hold its pages."""
-    from .. import io
-
     outputs: dict[str, Path] = {}
     for name, info in zip(series.inputs, series.infos, strict=True):
         if name in outputs:
             raise click.UsageError(f"{name} is given twice; give each file once")
         output = below(folder, name, "", ext)
-        io.check_output(
-            output,
-            dtype=info.dtype,
-            channels=channel_count(info),
-            has_alpha=info.has_alpha,
-            pages=info.pages,
-            animated=info.animated,
-        )
+        check_holds(Item(name, {"output": output}), info)
         outputs[name] = output
     if len(series) < 2:
         raise ImgtoolError(f"{series.inputs[0]}: is a single image; a series needs two pages or files, or more")
