@@ -1,6 +1,7 @@
 /* pair_block: PAIR_ROWS rows x 2 vectors of a correlation of 16-bit values, two products to an instruction.
 
-   A lane of a source row holds a value and the one a tap further on, each less 2^15; taps are fixed point numbers in two
+   Values are less by 2^15. A lane of a vector holds one and the one a tap further on: two loads interleaved, which mixes
+   the lanes of the block's two vectors as packing the sums to 16 bits puts them right. Taps are fixed point numbers in two
    halves, high * 2^shift + low, whose sums are kept apart in 32 bits. The sums of the high halves may wrap around, for
    what they come to in the end does not; those of the low halves are carried over before they would. Everything is exact:
    taps of 0 for rows beyond the kernel would do no harm, but cost time. */
@@ -36,27 +37,15 @@ static inline int pairs_supported(void) {
 
 #define CARRY_ALL CARRY(0) CARRY(1) CARRY(2) CARRY(3) CARRY(4)
 
-/* Aligned loads and permutations, as in block.h. */
 #define ROW(ky, ADDS)                                                                             \
     {                                                                                             \
-        const int32_t *row = rows[ky] + x, *high = highs + (ky) * pairs, *low = lows + (ky) * pairs; \
-        ptrdiff_t place = step, rest = (pairs - 1) * step;                                        \
-        __m512i a0 = _mm512_loadu_si512(row), a1 = _mm512_loadu_si512(row + 16), v0 = a0, v1 = a1, tap; \
-        ADDS                                                                                      \
-        while (rest >= place) {                                                                   \
-            const ptrdiff_t farthest = rest < 16 ? rest : 15;                                     \
-            const __m512i a2 = _mm512_loadu_si512(row + 32);                                      \
-            __m512i numbers = _mm512_add_epi32(first, _mm512_set1_epi32((int)place));             \
-            for (; place <= farthest; place += step) {                                            \
-                high++, low++;                                                                    \
-                v0 = _mm512_permutex2var_epi32(a0, numbers, a1);                                  \
-                v1 = _mm512_permutex2var_epi32(a1, numbers, a2);                                  \
-                ADDS                                                                              \
-                numbers = _mm512_add_epi32(numbers, steps);                                       \
-            }                                                                                     \
-            if (rest < 16) break;                                                                 \
-            row += 16, place -= 16, rest -= 16;                                                   \
-            a0 = a1, a1 = a2;                                                                     \
+        const int16_t *row = rows[ky] + x;                                                        \
+        const int32_t *high = highs + (ky) * pairs, *low = lows + (ky) * pairs;                   \
+        for (ptrdiff_t pair = 0; pair < pairs; pair++, row += 2 * step, high++, low++) {          \
+            const __m512i here = _mm512_loadu_si512(row), next = _mm512_loadu_si512(row + step);  \
+            const __m512i v0 = _mm512_unpacklo_epi16(here, next), v1 = _mm512_unpackhi_epi16(here, next); \
+            __m512i tap;                                                                          \
+            ADDS                                                                                  \
         }                                                                                         \
         if (++since == carry) {                                                                   \
             CARRY_ALL                                                                             \
@@ -74,22 +63,21 @@ static inline int pairs_supported(void) {
 #define STORE(r)                                                                                  \
     if (r < height_left) {                                                                        \
         const __m512i s0 = ROUNDED(h##r##0, l##r##0), s1 = ROUNDED(h##r##1, l##r##1);             \
-        saturated += __builtin_popcount(                                                          \
-            valid & (_mm512_cmpgt_epu32_mask(s0, most) | (uint32_t)_mm512_cmpgt_epu32_mask(s1, most) << 16)); \
-        _mm512_mask_storeu_epi16(out + r * out_stride, valid, _mm512_inserti64x4(                 \
-            _mm512_castsi256_si512(_mm512_cvtusepi32_epi16(_mm512_max_epi32(s0, _mm512_setzero_si512()))), \
-            _mm512_cvtusepi32_epi16(_mm512_max_epi32(s1, _mm512_setzero_si512())), 1));           \
+        if (_mm512_test_epi32_mask(_mm512_or_si512(s0, s1), beyond))                              \
+            saturated += __builtin_popcount(_mm512_mask_test_epi32_mask(valid0, s0, beyond)       \
+                                            | _mm512_mask_test_epi32_mask(valid1, s1, beyond) << 16); \
+        _mm512_mask_storeu_epi16(out + r * out_stride, valid, _mm512_packus_epi32(s0, s1));       \
     }
 
-/* rows: height + PAIR_ROWS - 1, each of 48 + (pairs - 1) * step lanes from x on; highs, lows: the taps, two to a number; carry:
-   after so many rows; start: what all sums begin with; point: bits behind the point of the high halves. Writes columns x
-   `width_left` and rows `height_left` columns and rows at most and returns how many values were saturated. */
+/* rows: height + PAIR_ROWS - 1, each of PAIR_VALUES + (2 * pairs - 1) * step values from x on; highs, lows: the taps, two to
+   a number; step: from a pixel to the next; carry: after so many rows; start: what all sums begin with; point: bits behind
+   the point of the high halves. Writes `width_left` columns and `height_left` rows at most and returns how many values were
+   saturated. */
 static ptrdiff_t pair_block(
-    const int32_t *const *rows, const int32_t *highs, const int32_t *lows, ptrdiff_t height, ptrdiff_t pairs,
+    const int16_t *const *rows, const int32_t *highs, const int32_t *lows, ptrdiff_t height, ptrdiff_t pairs,
     ptrdiff_t step, ptrdiff_t x, int shift, ptrdiff_t carry, int32_t start_high, int32_t start_low, int points,
     uint16_t *out, ptrdiff_t out_stride, ptrdiff_t width_left, ptrdiff_t height_left) {
-    const __m512i first = _mm512_setr_epi32(0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
-    const __m512i steps = _mm512_set1_epi32((int)step), below = _mm512_set1_epi32((1 << shift) - 1);
+    const __m512i below = _mm512_set1_epi32((1 << shift) - 1);
     const __m128i by = _mm_cvtsi32_si128(shift);
     const __m512i sh = _mm512_set1_epi32(start_high), sl = _mm512_set1_epi32(start_low);
     __m512i h00 = sh, h01 = sh, h10 = sh, h11 = sh, h20 = sh, h21 = sh, h30 = sh, h31 = sh, h40 = sh, h41 = sh;
@@ -133,9 +121,13 @@ static ptrdiff_t pair_block(
     }
     CARRY_ALL
     const __m512i quarter = _mm512_set1_epi32(1 << (points - 2)), fraction = _mm512_set1_epi32((1 << points) - 1);
-    const __m512i even = _mm512_set1_epi32(~1), offset = _mm512_set1_epi32(1 << 15), most = _mm512_set1_epi32(65535);
+    const __m512i even = _mm512_set1_epi32(~1), offset = _mm512_set1_epi32(1 << 15), beyond = _mm512_set1_epi32(~65535);
     const __m128i point = _mm_cvtsi32_si128(points);
     const uint32_t valid = width_left < PAIR_VALUES ? (1u << width_left) - 1 : ~0u;
+    const __m512i places = _mm512_setr_epi32(0, 1, 2, 3, 8, 9, 10, 11, 16, 17, 18, 19, 24, 25, 26, 27); /* of v0's lanes */
+    const __m512i left = _mm512_set1_epi32((int)(width_left < PAIR_VALUES ? width_left : PAIR_VALUES));
+    const uint32_t valid0 = _mm512_cmplt_epi32_mask(places, left);
+    const uint32_t valid1 = _mm512_cmplt_epi32_mask(places, _mm512_sub_epi32(left, _mm512_set1_epi32(4)));
     __m512i sum;
     __mmask16 tie;
     STORE(0) STORE(1) STORE(2) STORE(3) STORE(4)
@@ -154,7 +146,7 @@ static inline int pairs_supported(void) {
     return 0;
 }
 
-static inline ptrdiff_t pair_block(const int32_t *const *rows, const int32_t *highs, const int32_t *lows, ptrdiff_t height,
+static inline ptrdiff_t pair_block(const int16_t *const *rows, const int32_t *highs, const int32_t *lows, ptrdiff_t height,
                                    ptrdiff_t pairs, ptrdiff_t step, ptrdiff_t x, int shift, ptrdiff_t carry,
                                    int32_t start_high, int32_t start_low, int points, uint16_t *out,
                                    ptrdiff_t out_stride, ptrdiff_t width_left, ptrdiff_t height_left) {

@@ -1,7 +1,7 @@
 """Correlation of 16-bit images with fractions: in fixed point, two products to an instruction, without a rounding.
 
 A kernel of fractions needs more than float32's 24 bits before its sums are rounded to 16, and in float64 vectors are
-half as long. Input rows become rings of pairs of neighbouring values; see pairs.h for the sums.
+half as long. Input rows go through a ring in which they fit the block's reach; see pairs.h for the sums.
 """
 
 from libc.stdint cimport int16_t, int32_t, int64_t, uint16_t
@@ -15,7 +15,7 @@ cdef extern from "pairs.h" nogil:
     enum: PAIR_ROWS
     enum: PAIR_VALUES
     bint runs_pairs "pairs_supported"()
-    Py_ssize_t pair_block(const int32_t **rows, const int32_t *highs, const int32_t *lows, Py_ssize_t height,
+    Py_ssize_t pair_block(const int16_t **rows, const int32_t *highs, const int32_t *lows, Py_ssize_t height,
                           Py_ssize_t pairs, Py_ssize_t step, Py_ssize_t x, int shift, Py_ssize_t carry,
                           int32_t start_high, int32_t start_low, int point, uint16_t *out, Py_ssize_t out_stride,
                           Py_ssize_t width_left, Py_ssize_t height_left)
@@ -121,26 +121,22 @@ cdef Py_ssize_t correlate_pairs(Pairs self, const Source *source, uint16_t *out,
                                 Py_ssize_t end) except -1 nogil:
     cdef Py_ssize_t channels = source.channels, height = self.height, row_values = columns * channels
     cdef Py_ssize_t reach = columns + self.width - 1, ring_rows = height + PAIR_ROWS - 1
-    # Blocks read whole vectors: up to 48 values from their last column's last tap on.
-    cdef Py_ssize_t slot = row_values + PAIR_VALUES + 48 + self.width * channels
-    cdef int32_t *ring = <int32_t *>calloc(
-        ring_rows * (slot * sizeof(int32_t) + 2 * sizeof(void *)) + (slot + channels) * sizeof(uint16_t) + 4, 1)
-    cdef const int32_t **slots = <const int32_t **>(ring + ring_rows * slot + (ring_rows * slot & 1))
-    cdef const int32_t **rows = slots + ring_rows
-    cdef uint16_t *line = <uint16_t *>(rows + ring_rows)
-    cdef int32_t *goal
+    # The last block reads on behind the row; lines are whole cache lines.
+    cdef Py_ssize_t slot = (row_values + PAIR_VALUES + self.width * channels + 31) // 32 * 32
+    cdef char *memory = <char *>calloc(ring_rows * (slot * sizeof(int16_t) + 2 * sizeof(void *)) + 64, 1)
+    cdef const int16_t **slots = <const int16_t **>memory
+    cdef const int16_t **rows = slots + ring_rows
+    cdef int16_t *ring = <int16_t *>(<size_t>(rows + ring_rows + 7) // 64 * 64)
     cdef Py_ssize_t y = begin, x, r, i, loaded = begin, filled = 0, oldest = 0, saturated = 0
-    if ring == NULL:
+    if memory == NULL:
         raise MemoryError()
     for r in range(ring_rows):
         slots[r] = ring  # the last group's rows beyond the image are read, and their sums thrown away
     while y < end:
         while loaded < smaller(y + ring_rows, end + height - 1):
-            load_line(source, loaded - self.top, -self.left, reach, self.border, self.outside, line)
-            goal = ring + filled * slot
-            for i in range(slot):
-                goal[i] = <int32_t>(line[i] | <unsigned int>line[i + channels] << 16)
-            slots[filled] = goal
+            load_line(source, loaded - self.top, -self.left, reach, self.border, self.outside,
+                      <uint16_t *>ring + filled * slot)
+            slots[filled] = ring + filled * slot
             loaded += 1
             filled = filled + 1 if filled + 1 < ring_rows else 0
         for r in range(ring_rows):
@@ -149,10 +145,10 @@ cdef Py_ssize_t correlate_pairs(Pairs self, const Source *source, uint16_t *out,
         oldest = (oldest + PAIR_ROWS) % ring_rows
         x = 0
         while x < row_values:
-            saturated += pair_block(rows, self.taps, self.taps + height * self.pairs, height, self.pairs, 2 * channels,
+            saturated += pair_block(rows, self.taps, self.taps + height * self.pairs, height, self.pairs, channels,
                                     x, self.shift, self.carry, self.start_high, self.start_low, self.point,
                                     out + y * row_values + x, row_values, row_values - x, end - y)
             x += PAIR_VALUES
         y += PAIR_ROWS
-    free(ring)
+    free(memory)
     return saturated
