@@ -76,11 +76,11 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     cdef Py_ssize_t ring_rows = height + BLOCK_ROWS - 1
     # One vector more than a row, or rows of a power of two would all fall on the same lines of the first-level cache.
     cdef Py_ssize_t slot_values = padded + tile_width // COLUMNS if across != NULL else 0 if bare else reach_values
-    cdef Py_ssize_t tile_size = BLOCK_ROWS * tile_width
     # A kernel of several planes sums them in accumulators for the whole slab; one plane needs only the tile.
     cdef Py_ssize_t sums_rows = end - begin + BLOCK_ROWS if depth > 1 else 0
     cdef Py_ssize_t together = 1 if in_place else TOGETHER
-    cdef Py_ssize_t values = ring_rows * slot_values + (1 + together) * tile_size + reach_values + sums_rows * padded
+    cdef Py_ssize_t values = (
+        ring_rows * slot_values + (1 + together * BLOCK_ROWS) * tile_width + reach_values + sums_rows * padded)
     cdef Py_ssize_t scratch = (values * sizeof(real) + 15) // 16 * 16
     cdef real *ring = <real *>calloc(scratch + 2 * ring_rows * sizeof(real *), 1)
     cdef real *offsets
@@ -98,15 +98,15 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
     if ring == NULL:
         raise MemoryError()
     offsets = ring + ring_rows * slot_values
-    tile = offsets + tile_size
-    line = tile + together * tile_size
+    tile = offsets + tile_width
+    line = tile + together * BLOCK_ROWS * tile_width
     sums = line + reach_values
     slots = <const real **>(<char *>ring + scratch)
     rows = slots + ring_rows
     for r in range(ring_rows):
         slots[r] = line  # the last group's rows beyond the image are read, and their sums thrown away
     if alpha_one == 0:
-        for x in range(tile_size):
+        for x in range(tile_width):
             offsets[x] = bias
     plane = source[0]
     for t in range(depth):
@@ -143,7 +143,7 @@ cdef Py_ssize_t correlate(const Source *source, const Task *task, const Py_ssize
             strips = (row_values + tile_width - 1) // tile_width
             for strip in range(strips):
                 x = strip * tile_width
-                start, start_stride = offsets, tile_width
+                start, start_stride = offsets, 0
                 place = strip % together
                 goal, goal_stride = tile + place * tile_width, together * tile_width
                 if t > 0:

@@ -1,10 +1,20 @@
 """Correlation of an image of the accumulator's type into one of the same type: nothing is copied."""
 
+from libc.stdint cimport int32_t, int64_t
 from libc.stdlib cimport free, malloc
+from libc.string cimport memset
 
 from block cimport BLOCK_ROWS, COLUMNS, VECTOR_BYTES, block, double_vector, float_vector, vector
 from border cimport CONSTANT, border_index
 from pixels cimport Source, larger, real, smaller, wide
+
+cdef extern from "edges.h" nogil:
+    void edges_float(const float **rows, Py_ssize_t row_values, const float *kernel, Py_ssize_t height,
+                     Py_ssize_t width, const void *numbers, const void *kept, const void *constant, float bias,
+                     void *taken, float *out, Py_ssize_t out_values, Py_ssize_t out_stride, int left, int right)
+    void edges_double(const double **rows, Py_ssize_t row_values, const double *kernel, Py_ssize_t height,
+                      Py_ssize_t width, const void *numbers, const void *kept, const void *constant, double bias,
+                      void *taken, double *out, Py_ssize_t out_values, Py_ssize_t out_stride, int left, int right)
 
 
 cdef struct Task:
@@ -61,30 +71,51 @@ cdef inline void edge_rows(const real **lines, const Edge *edge, Py_ssize_t chan
                 out[y * out_stride + edge.begin * channels + x] = goal[y]
 
 
-cdef inline void edge_block(const real **lines, const Edge *edge, Py_ssize_t channels, const real *kernel,
-                            Py_ssize_t height, Py_ssize_t width, const real *outside, real bias, real *out,
-                            Py_ssize_t out_stride) noexcept nogil:
-    """As `edge_rows` for BLOCK_ROWS rows, value for value: faster for small kernels while the rows are in cache."""
-    cdef Py_ssize_t x, c, ky, kx, r, place
-    cdef real[BLOCK_ROWS] totals
-    cdef real tap
-    for x in range(edge.end - edge.begin):
-        for c in range(channels):
-            for r in range(BLOCK_ROWS):
-                totals[r] = bias
-            for ky in range(height):
-                for kx in range(width):
-                    tap = kernel[ky * width + kx]
-                    place = edge.places[x + kx]
+cdef struct Lanes:  # as edges.h tells
+    int left, right
+    char *numbers
+    char *kept
+    char *constant
+    char *taken
+
+
+cdef inline bint in_lanes(Lanes *lanes, const Edge *edges, Py_ssize_t channels, Py_ssize_t row_values,
+                          Py_ssize_t width, const real *outside, char *room) noexcept nogil:
+    """Whether both edges fit the lanes of a vector, and what is under them a row's first vector and its last."""
+    cdef Py_ssize_t count = VECTOR_BYTES // sizeof(real), e, x, i, c, lane, place
+    cdef Py_ssize_t lefts = (edges[0].end - edges[0].begin) * channels
+    cdef Py_ssize_t rights = (edges[1].end - edges[1].begin) * channels
+    cdef bint constant = False
+    if real is wide or row_values < count or lefts + rights > count:
+        return False
+    lanes.left, lanes.right = <int>lefts, <int>rights
+    lanes.numbers, lanes.kept = room, room + width * VECTOR_BYTES
+    lanes.constant, lanes.taken = room + 2 * width * VECTOR_BYTES, room + 3 * width * VECTOR_BYTES
+    memset(lanes.numbers, 0, width * VECTOR_BYTES)
+    memset(lanes.kept, 0xff, width * VECTOR_BYTES)
+    memset(lanes.constant, 0, width * VECTOR_BYTES)
+    for e in range(2):
+        for x in range(edges[e].end - edges[e].begin):
+            for i in range(width):
+                for c in range(channels):
+                    lane = i * count + x * channels + c + e * (count - rights)
+                    place = edges[e].places[x + i] * channels + c
                     if place < 0:
-                        for r in range(BLOCK_ROWS):
-                            totals[r] += tap * outside[c]
+                        constant = True
+                        memset(lanes.kept + lane * sizeof(real), 0, sizeof(real))
+                        (<real *>lanes.constant)[lane] = outside[c]
+                        continue
+                    if place >= count:
+                        place -= row_values - 2 * count
+                        if place < count:
+                            return False
+                    if real is float:
+                        (<int32_t *>lanes.numbers)[lane] = <int32_t>place
                     else:
-                        place = place * channels + c
-                        for r in range(BLOCK_ROWS):
-                            totals[r] += tap * lines[r + ky][place]
-            for r in range(BLOCK_ROWS):
-                out[r * out_stride + (edge.begin + x) * channels + c] = totals[r]
+                        (<int64_t *>lanes.numbers)[lane] = place
+    if not constant:
+        lanes.kept = lanes.constant = NULL
+    return True
 
 
 cdef inline Py_ssize_t correlate_in_place(const Source *source, const Task *task, const real *kernel,
@@ -98,13 +129,15 @@ cdef inline Py_ssize_t correlate_in_place(const Source *source, const Task *task
     """
     cdef Py_ssize_t height = task.height, width = task.width, channels = source.channels
     cdef Py_ssize_t tile_width = COLUMNS * (1 if real is wide else VECTOR_BYTES // sizeof(real))
-    cdef Py_ssize_t band = BLOCK_ROWS if height * width <= 25 else tile_width // BLOCK_ROWS * BLOCK_ROWS
+    cdef Py_ssize_t tall = tile_width // BLOCK_ROWS * BLOCK_ROWS, band = tall
     cdef Py_ssize_t row_values = task.pitch * channels
     cdef Py_ssize_t beyond = source.width * channels if task.border == CONSTANT else 0
     cdef Py_ssize_t strip_pitch = tile_width + height - 1
-    cdef Py_ssize_t begin = task.begin, end, y, x, last, back, i, at
+    cdef Py_ssize_t begin = task.begin, end, y, x, last, back, i, at, room
     cdef Edge[2] edges
+    cdef Lanes lanes
     cdef char *memory
+    cdef char *start
     cdef const real **lines
     cdef real *offsets
     cdef real *nothing
@@ -113,12 +146,15 @@ cdef inline Py_ssize_t correlate_in_place(const Source *source, const Task *task
     edges[1].begin, edges[1].end = smaller(task.columns, source.width - (width - 1 - task.left)), task.columns
     for i in range(2):
         edges[i].reach = edges[i].end - edges[i].begin + width - 1
-    memory = <char *>malloc((band + height + edges[0].reach + edges[1].reach) * sizeof(void *) + sizeof(real) * (
-        2 * tile_width + beyond + larger(edges[0].reach, edges[1].reach) * channels * strip_pitch))
+    # The edges of small kernels are summed while the rows are in cache, if they fit a vector's lanes.
+    room = (3 + height + BLOCK_ROWS) * width * VECTOR_BYTES if height * width <= 25 else 0
+    memory = <char *>malloc((tall + height + edges[0].reach + edges[1].reach) * sizeof(void *) + sizeof(real) * (
+        2 * tile_width + beyond + larger(edges[0].reach, edges[1].reach) * channels * strip_pitch) + room + 64)
     if memory == NULL:
         raise MemoryError()
-    lines = <const real **>memory
-    edges[0].places = <Py_ssize_t *>(lines + band + height)
+    start = memory + 64 - <size_t>memory % 64  # vectors are aligned
+    lines = <const real **>(start + room)
+    edges[0].places = <Py_ssize_t *>(lines + tall + height)
     edges[1].places = edges[0].places + edges[0].reach
     offsets = <real *>(edges[1].places + edges[1].reach)
     nothing = offsets + tile_width
@@ -130,6 +166,8 @@ cdef inline Py_ssize_t correlate_in_place(const Source *source, const Task *task
     for i in range(2):
         for x in range(edges[i].reach):
             edges[i].places[x] = border_index(edges[i].begin - task.left + x, source.width, task.border)
+    if room and in_lanes(&lanes, edges, channels, source.width * channels, width, outside, start):
+        band = BLOCK_ROWS
     last = edges[1].begin * channels - tile_width
     while begin < task.end:
         end = smaller(begin + band, task.end)
@@ -153,13 +191,20 @@ cdef inline Py_ssize_t correlate_in_place(const Source *source, const Task *task
                 x = smaller(x + tile_width - back, last)
                 back = 0
             y += BLOCK_ROWS
-        for i in range(2):
-            if band == BLOCK_ROWS:
-                edge_block(lines, &edges[i], channels, kernel, height, width, outside, bias,
-                           out + begin * row_values, row_values)
-            elif edges[i].begin < edges[i].end:
-                edge_rows(lines, &edges[i], channels, end - begin, kernel, height, width, outside, bias, strip,
-                          out + begin * row_values, row_values, _)
+        if band == BLOCK_ROWS:
+            if real is float:
+                edges_float(lines, source.width * channels, kernel, height, width, lanes.numbers, lanes.kept,
+                            lanes.constant, bias, lanes.taken, out + begin * row_values, task.columns * channels,
+                            row_values, lanes.left, lanes.right)
+            elif real is double:
+                edges_double(lines, source.width * channels, kernel, height, width, lanes.numbers, lanes.kept,
+                             lanes.constant, bias, lanes.taken, out + begin * row_values, task.columns * channels,
+                             row_values, lanes.left, lanes.right)
+        else:
+            for i in range(2):
+                if edges[i].begin < edges[i].end:
+                    edge_rows(lines, &edges[i], channels, end - begin, kernel, height, width, outside, bias, strip,
+                              out + begin * row_values, row_values, _)
         begin = end
     free(memory)
     return 0
