@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -45,14 +44,13 @@ class Item(NamedTuple):
         return self.outputs["output"].parent
 
 
-@dataclass
-class Plan:
+class Plan(NamedTuple):
     """The items to do, those that are done already, and those that cannot be done."""
 
-    ready: list[Item] = field(default_factory=list)
-    skipped: list[Item] = field(default_factory=list)
-    failed: list[tuple[Item, Exception]] = field(default_factory=list)
-    common: Sequence[CommonFile] = ()  # what is read wherever the work is done
+    ready: list[Item]
+    skipped: list[Item]
+    failed: list[tuple[Item, Exception]]
+    common: Sequence[CommonFile]  # what is read wherever the work is done
 
 
 def image_outputs(inputs: Sequence[str], batch: Batch) -> list[Path]:
@@ -162,7 +160,7 @@ def make_plan(
     _refuse_inputs_as_outputs(
         [*([] if batch.in_place else items), *profile], [*(item.input for item in items), *others]
     )
-    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], common=common)
+    plan = Plan([], [], [(Item(name, {}), error) for name, error in batch.found.failed], common)
     items = [item._replace(format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
     check_packing([f"a{batch.format}"] if batch.format else [path for item in items for path in _files(item)], batch)

@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -65,7 +64,7 @@ def _changed(images: "Iterator[Image]", change: Callable[["Image", Done], "Array
         if image is None:
             return
         with done.timed("compute"):
-            image = replace(image, data=change(image, done))
+            image = image.with_data(change(image, done))
         yield image
 
 
