@@ -1,6 +1,5 @@
 """Which algorithm correlates an image with a kernel: one result, several ways."""
 
-from dataclasses import dataclass
 from functools import cached_property
 from math import gcd, prod
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeAlias
@@ -52,9 +51,8 @@ class Request(NamedTuple):
     method: str
 
 
-@dataclass(frozen=True)
-class Plan:
-    """An algorithm for a request, with its kernel made ready."""
+class _Found(NamedTuple):
+    """The fields of a `Plan`; tuples themselves cannot keep what is made of them later."""
 
     request: Request
     method: str
@@ -68,6 +66,10 @@ class Plan:
     single: bool = False  # a box: whether sums are weighed in float32
     fits: bool = False  # and whether the result holds every mean
     tolerance: float = 0.0  # for the transform of 16-bit integers in float32: the largest deviation of its errors
+
+
+class Plan(_Found):
+    """An algorithm for a request, with its kernel made ready."""
 
     @cached_property
     def taps(self) -> Array:

@@ -12,7 +12,12 @@ Result = TypeVar("Result")
 
 
 def run(
-    work: Callable[[Item], Result], items: Iterable[Item], executor: "Executor | None", *, window: int
+    work: Callable[[Item], Result],
+    items: Iterable[Item],
+    executor: "Executor | None",
+    *,
+    window: int,
+    check: Callable[[], None] | None = None,
 ) -> Generator[tuple[Item, Result | Exception], None, None]:
     """Yield (item, result of `work`, or the exception it raised) as the items finish.
 
@@ -26,6 +31,8 @@ def run(
         Any: threads, processes, a cluster's. None works in the calling thread, one item after another.
     window : int
         How many items may be submitted and unfinished at once.
+    check : callable, optional
+        Called every second in which nothing has finished; the error that it raises ends the batch.
 
     Closing the generator early, or an interrupt, cancels what has not begun.
 
@@ -55,7 +62,10 @@ def run(
                 pending[executor.submit(work, item)] = item
             if not pending:
                 return
-            for future in wait(pending, return_when=FIRST_COMPLETED).done:
+            finished = wait(pending, None if check is None else 1.0, FIRST_COMPLETED).done
+            if check is not None and not finished:
+                check()
+            for future in finished:
                 item = pending.pop(future)
                 # An executor may cancel by itself: a cluster that shuts down does.
                 error = CancelledError() if future.cancelled() else future.exception()

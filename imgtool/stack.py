@@ -1,8 +1,8 @@
 """Series of images aligned: time series and serial sections, page by page."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import numpy.typing as npt
@@ -43,18 +43,33 @@ class Aligned:
     problem: str | None = None  # why the page could not be registered; it then moves as its neighbour does
 
 
+class Task(NamedTuple):
+    """A page to register, for which nothing need be known of the pages that are registered beside it."""
+
+    page: int
+    fixed: int | None  # the page that it is registered to, None for the mean
+    start: MatrixTransform | None  # where it begins, None for centre on centre
+    wide: bool  # whether to search where the place that the start leads to is not certain
+
+
+# Carries tasks out, in any order, several at once or not; the array is the mean of the series, if they need it.
+Run = Callable[[Sequence[Task], Array | None], Iterable[tuple[Task, Aligned]]]
+
+
 def align(
     planes: Planes,
     *,
     reference: str | int = "first",
     model: str = "rigid",
     threads: int | None = None,
+    run: Run | None = None,
     **options: Any,
 ) -> Iterator[Aligned]:
     """The transform of each page of a series onto one grid, in an order in which they can be found.
 
-    Every page begins where its neighbour ended, and searches further only where that is not certain. Transforms are
-    composed and pixels resampled once, at the end, by whoever warps them.
+    Pages are registered independently of each other, so that several may be worked on at once; one whose place is not
+    certain then begins where its neighbour ended. Transforms are composed and pixels resampled once, at the end, by
+    whoever warps them.
 
     Parameters
     ----------
@@ -70,6 +85,8 @@ def align(
         As for `imgtool.register`.
     threads : int, optional
         Default: every processor.
+    run : callable, optional
+        Does the registrations, by `fit`, elsewhere or several at once; by default they are done here one by one.
     **options
         As for `imgtool.register`.
 
@@ -98,7 +115,15 @@ def align(
         raise ImgtoolError(f"a series needs two pages or more, not {len(planes)}")
     if model == "bspline":
         raise ImgtoolError("a series is aligned by matrices; bspline is a model of imgtool.register")
-    work = _Series(planes, model, {**options, "threads": thread_count(threads)})
+    options = {**options, "model": model, "threads": thread_count(threads)}
+    kept = _Kept(planes)
+
+    def one_by_one(tasks: Sequence[Task], mean: Array | None) -> Iterator[tuple[Task, Aligned]]:
+        for task in tasks:
+            *fixed, moving = kept.take(*(() if task.fixed is None else (task.fixed,)), task.page)
+            yield task, fit(task, fixed[0] if mean is None else mean, moving, **options)
+
+    work = _Series(kept, run or one_by_one, options["threads"])
     if reference == "previous":
         yield from work.chained()
     elif reference == "mean":
@@ -112,73 +137,134 @@ def align(
         yield from work.on_page(number)
 
 
-@dataclass
-class _Series:
-    planes: Planes
-    model: str
-    options: dict[str, Any]
+def fit(task: Task, fixed: Array, moving: Array, **options: Any) -> Aligned:
+    """Carry out a task: its page registered from where the task begins, and from anywhere where that is not certain.
+
+    Parameters
+    ----------
+    task : Task
+        What to do.
+    fixed, moving : (height, width) arrays of real numbers
+        What the page is registered to, and the page.
+    **options
+        As for `imgtool.register`.
+
+    Returns
+    -------
+    Aligned
+        With its `problem` where the page cannot be registered.
+    """
+    start = task.start
+    if start is None or moving.shape != start.moving_shape:
+        start = _centred(fixed, moving)
+    try:
+        found = register(fixed, moving, **{**options, "search": "none", "initial": start})
+        if task.wide and not found.confident and options.get("search") != "none":
+            wider = register(fixed, moving, **options)
+            found = max(found, wider, key=lambda result: (result.confident, result.nmi_after))
+    except ImgtoolError as error:
+        return Aligned(task.page, start, None, 0.0, 0.0, False, str(error))
+    if not found.improved:  # the start was better
+        return Aligned(task.page, start, found.nmi_before, found.overlap, found.confidence, found.confident)
+    return Aligned(task.page, _matrix(found), found.nmi_after, found.overlap, found.confidence, found.confident)
+
+
+class _Kept:
+    """Planes, of which those asked for last are kept: a page is often compared with the one before it."""
+
+    def __init__(self, planes: Planes) -> None:
+        self._planes = planes
+        self._kept: dict[int, Array] = {}
+
+    def __len__(self) -> int:
+        return len(self._planes)
+
+    def take(self, *pages: int) -> list[Array]:
+        """These pages, and only these from now on."""
+        self._kept = {page: plane for page, plane in self._kept.items() if page in pages}
+        for page in pages:
+            if page not in self._kept:
+                self._kept[page] = self._planes[page]
+        return [self._kept[page] for page in pages]
+
+
+class _Series(NamedTuple):
+    """The ways to align planes, by tasks for `run`."""
+
+    planes: _Kept
+    run: Run
+    threads: int
 
     def on_page(self, number: int) -> Iterator[Aligned]:
-        fixed = self.planes[number]
-        start = _standing_still(number, fixed, fixed)
+        """Every page on one of them."""
+        start = self._standing_still(number)
         yield start
+        others = [page for page in range(len(self.planes)) if page != number]
+        found = {}
+        for _, aligned in self.run([Task(page, number, None, wide=True) for page in others], None):
+            found[aligned.page] = aligned
+            if aligned.confident:
+                yield aligned
         for order in (range(number + 1, len(self.planes)), range(number - 1, -1, -1)):
-            last = start
+            near = start
             for page in order:
-                last = self._aligned(page, fixed, self.planes[page], last)
-                yield last
+                if not found[page].confident:
+                    if near is not start:
+                        found[page] = self._again(found[page], number, near)
+                    yield found[page]
+                near = found[page]
+
+    def _again(self, doubtful: Aligned, fixed: int, near: Aligned) -> Aligned:
+        """A page of which it is not certain where it lies, from where its neighbour does."""
+        task = Task(doubtful.page, fixed, near.transform, wide=False)
+        ((_, again),) = self.run([task], None)
+        known = [aligned for aligned in (again, doubtful) if aligned.problem is None]
+        return max(known, key=lambda aligned: (aligned.confident, aligned.nmi), default=again)
 
     def chained(self) -> Iterator[Aligned]:
-        first = previous = self.planes[0]
-        last = _standing_still(0, first, first)
-        yield last
-        for page in range(1, len(self.planes)):
-            plane = self.planes[page]
-            step = self._aligned(page, previous, plane, _standing_still(page, previous, plane))
-            last = self._settled(replace(step, transform=product(last.transform, step.transform)), first, plane)
-            previous = plane
-            yield last
+        """Every page on the one before it, and then on the first where that agrees with the chain."""
+        first = self._standing_still(0)
+        pages = range(1, len(self.planes))
+        steps = {task.page: step for task, step in self.run([Task(n, n - 1, None, wide=True) for n in pages], None)}
+        settled: dict[int, Aligned] = {}
 
-    def _settled(self, chained: Aligned, first: Array, plane: Array) -> Aligned:
-        """The page on the first one, where that agrees with the chain that led to it; else the chain."""
-        if chained.page == 1 or chained.problem is not None:
-            return chained
-        try:
-            direct = self._registered(first, plane, search="none", initial=chained.transform)
-        except ImgtoolError:
-            return chained
-        allowed = max(1.0, _DRIFT_PER_STEP * chained.page)
-        if direct.confident and _apart(_matrix(direct), chained.transform) <= allowed:
-            return replace(chained, transform=_matrix(direct), overlap=direct.overlap)
-        return chained
+        def chain() -> list[MatrixTransform]:
+            places = [first.transform]
+            for page in pages:
+                found = settled.get(page)
+                places.append(product(places[-1], steps[page].transform) if found is None else found.transform)
+            return places
+
+        # A climb that does not leave its start tells nothing: it is tried again from where settled neighbours lead to.
+        for may_stay in (False, True):
+            places = chain()
+            left = [page for page in pages[1:] if page not in settled and steps[page].problem is None]
+            for task, direct in self.run([Task(page, 0, places[page], wide=False) for page in left], None):
+                moved = _apart(direct.transform, places[task.page])
+                near = moved <= max(1.0, _DRIFT_PER_STEP * task.page)
+                if direct.confident and near and (moved > 0 or may_stay):
+                    settled[task.page] = direct
+        yield first
+        for page, place in zip(pages, chain()[1:], strict=True):
+            overlap = settled[page].overlap if page in settled else steps[page].overlap
+            yield replace(steps[page], transform=place, overlap=overlap)
 
     def on_mean(self) -> Iterator[Aligned]:
+        """Every page on the mean of all, as they lie on the first."""
         mean = _Mean()
         before = []
         for found in self.chained():
             before.append(found)
-            mean.add(self.planes[found.page], found.transform, self.options["threads"])
-        for found in before:
-            yield self._aligned(found.page, mean.plane, self.planes[found.page], found)
+            (plane,) = self.planes.take(found.page)
+            mean.add(plane, found.transform, self.threads)
+        tasks = [Task(found.page, None, found.transform, wide=True) for found in before]
+        for _, aligned in self.run(tasks, mean.plane):
+            yield aligned
 
-    def _aligned(self, page: int, fixed: Array, moving: Array, near: Aligned) -> Aligned:
-        """`moving` registered to `fixed` from where `near` is, and from anywhere where that is not certain."""
-        start = near.transform
-        if moving.shape != start.moving_shape:
-            start = _standing_still(page, fixed, moving).transform
-        try:
-            found = self._registered(fixed, moving, search="none", initial=start)
-            if not found.confident and self.options.get("search") != "none":
-                wider = self._registered(fixed, moving)
-                found = max(found, wider, key=lambda result: (result.confident, result.nmi_after))
-        except ImgtoolError as error:
-            return Aligned(page, start, None, 0.0, 0.0, False, str(error))
-        if not found.improved:  # the start was better
-            return Aligned(page, start, found.nmi_before, found.overlap, found.confidence, found.confident)
-        return Aligned(page, _matrix(found), found.nmi_after, found.overlap, found.confidence, found.confident)
-
-    def _registered(self, fixed: Array, moving: Array, **how: Any) -> Registration:
-        return register(fixed, moving, model=self.model, **{**self.options, **how})
+    def _standing_still(self, number: int) -> Aligned:
+        """A page on itself."""
+        (plane,) = self.planes.take(number)
+        return Aligned(number, _centred(plane, plane), None, 1.0, 1.0, True)
 
 
 class _Mean:
@@ -204,12 +290,11 @@ class _Mean:
             return self._sum / self._count
 
 
-def _standing_still(page: int, fixed: Array, moving: Array) -> Aligned:
-    """A page that lies on the fixed one, centre on centre."""
+def _centred(fixed: Array, moving: Array) -> MatrixTransform:
+    """Centre on centre."""
     matrix = np.eye(3)
     matrix[:2, 2] = (np.array(moving.shape[1::-1]) - fixed.shape[1::-1]) / 2
-    transform = MatrixTransform(matrix, "translation", _size(fixed), _size(moving))
-    return Aligned(page, transform, None, 1.0, 1.0, True)
+    return MatrixTransform(matrix, "translation", _size(fixed), _size(moving))
 
 
 def _matrix(found: Registration) -> MatrixTransform:

@@ -72,7 +72,41 @@ def test_a_page_that_only_a_wide_search_finds_is_found(monkeypatch):
     assert all(f.confident for f in found)
     asked.clear()
     list(align(noisy()[:3], model="translation", search="none"))
-    assert asked == ["none"] * 2
+    assert asked == ["none"] * 3  # the last once more from where its neighbour ended
+
+
+def test_where_only_a_page_near_by_leads_to_its_place_the_page_begins_there(monkeypatch):
+    starts = []
+
+    def nearsighted(fixed, moving, **options):
+        start = options.get("initial")
+        starts.append(None if start is None else tuple(start(CENTRE)[0] - CENTRE[0]))
+        found = register(fixed, moving, **options)
+        near = start is not None and np.linalg.norm(found.transform(CENTRE)[0] - start(CENTRE)[0]) < 2
+        return stack.replace(found, confident=bool(near), nmi_after=found.nmi_after + near)
+
+    monkeypatch.setattr(stack, "register", nearsighted)
+    found = list(align(noisy(), model="translation"))
+    assert all(f.confident for f in found)
+    assert_allclose(shifts(found), DRIFT, atol=0.12)
+    assert starts.count((0, 0)) == len(DRIFT) - 1
+    assert starts[-1] == pytest.approx(DRIFT[-2], abs=0.12)
+
+
+@pytest.mark.parametrize("reference", ["first", "previous", "mean", 3])
+def test_the_order_of_registrations_changes_nothing(reference):
+    planes = noisy()[:5]
+    planes[2] = np.full((64, 60), 7.0)
+
+    def backwards(tasks, mean):
+        for task in reversed(tasks):
+            fixed = mean if task.fixed is None else planes[task.fixed]
+            yield task, stack.fit(task, fixed, planes[task.page], model="translation")
+
+    found = {f.page: f.transform for f in align(planes, reference=reference, model="translation")}
+    again = {f.page: f.transform for f in align(planes, reference=reference, model="translation", run=backwards)}
+    assert sorted(found) == sorted(again) == list(range(5))
+    assert all((again[page].matrix == found[page].matrix).all() for page in found)
 
 
 def test_where_the_climb_makes_it_worse_the_start_stays(monkeypatch):

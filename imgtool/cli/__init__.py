@@ -13,7 +13,8 @@ import click
 
 from .. import __version__
 from ..errors import ImgtoolError, one_line
-from .words import HELP, advice
+from .command import HELP, Group
+from .words import advice
 
 # Each command is the function of the same name in the module of the same name; its line for help stands here, because
 # importing all modules for their first lines would double the time that help takes.
@@ -33,7 +34,7 @@ _COMMANDS = {
 }
 
 
-class _LazyGroup(click.Group):
+class _LazyGroup(Group):
     """Commands are imported when they are called, and errors end in one line and an exit status."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:

@@ -7,11 +7,12 @@ import socket
 import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import CancelledError, Executor
+from concurrent.futures import CancelledError
 from contextlib import closing, contextmanager, suppress
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from time import monotonic
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -20,16 +21,19 @@ from .. import __version__
 from .. import batch as batches
 from ..errors import ImgtoolError, one_line
 from .options import Batch
-from .plan import Item, Plan
+from .plan import Item, Plan, output_folders
 from .report import Done
 
 if TYPE_CHECKING:
+    from distributed import Client
+
     from .run import Run
 
 Pair = tuple[Item, Item]
 
 _PATIENCE = 10  # seconds for a scheduler to answer
 _WORKER_PATIENCE = 30  # and for a first worker to come
+_LONELY_PATIENCE = 60  # and for another one, when the last has gone
 # A message costs scheduler, worker and this process some milliseconds: an image that takes no longer shares it.
 _TASK_SECONDS = 0.2
 _MOST_ITEMS = 16
@@ -64,13 +68,12 @@ def connected(plan: Plan, batch: Batch) -> Iterator["Run"]:
             client.wait_for_workers(1, timeout=_WORKER_PATIENCE)
         except (OSError, TimeoutError):
             raise ImgtoolError(f"--scheduler {batch.scheduler}: has no workers; start some with dask worker") from None
-        with _marked(plan) as paths:
-            for worker, found in client.run(look, paths, on_error="return").items():
-                _refuse_unfit(worker, found)
-        slots = sum(client.nthreads().values())
-        executor = client.get_executor(pure=False, retries=batch.retries or 0)
-        # What is running when an error ends the block is cancelled, not waited for, as leaving the executor would.
-        yield partial(_run, executor, plan, batch, slots, lambda: client.status != "running")
+        with output_folders(plan):
+            with _marked(plan) as paths:
+                for worker, found in client.run(look, paths, on_error="return").items():
+                    _refuse_unfit(worker, found)
+            # What is running when an error ends the block is cancelled, not waited for, as leaving the executor would.
+            yield partial(_run, client, plan, batch)
 
 
 def _silence(library: str) -> None:
@@ -156,19 +159,46 @@ def _refuse_unfit(worker: str, found: dict[str, Any] | Exception) -> None:
         raise ImgtoolError(f"worker {worker}: does not see {shown} as this process does; use a folder that all share")
 
 
-def _run(
-    executor: Executor,
-    plan: Plan,
-    batch: Batch,
-    slots: int,
-    is_lost: Callable[[], bool],
-    work: Callable[[Item], Done],
-    items: Iterable[Item],
-) -> Generator[tuple[Item, Done | Exception], None, None]:
-    """Do the work on items at the workers; yield each with its result or its error.
+class _Watch:
+    """Looks whether there is still anybody who works."""
 
-    An ImgtoolError ends it all when the connection to the scheduler `is_lost`: what is submitted then never finishes.
-    """
+    def __init__(self, client: "Client", scheduler: str) -> None:
+        self._client, self._scheduler = client, scheduler
+        self.lonely_since: float | None = None
+
+    def refuse_lost(self) -> None:
+        """An ImgtoolError when the connection to the scheduler is lost: what is submitted then never finishes."""
+        if self._client.status != "running":
+            raise ImgtoolError(
+                f"--scheduler {self._scheduler}: the scheduler has gone; start it again, and do what is left by "
+                "--exists skip"
+            )
+
+    def __call__(self) -> None:
+        """An ImgtoolError when the scheduler has gone, or for long all workers."""
+        self.refuse_lost()
+        try:
+            workers = self._client.nthreads()
+        except (OSError, TimeoutError):  # of a scheduler that is going
+            return
+        if workers:
+            self.lonely_since = None
+        elif self.lonely_since is None:
+            self.lonely_since = monotonic()
+        elif monotonic() - self.lonely_since > _LONELY_PATIENCE:
+            raise ImgtoolError(
+                f"--scheduler {self._scheduler}: has had no workers for {_LONELY_PATIENCE} s; start some with dask "
+                "worker, and do what is left by --exists skip"
+            )
+
+
+def _run(
+    client: "Client", plan: Plan, batch: Batch, work: Callable[[Item], Done], items: Iterable[Item]
+) -> Generator[tuple[Item, Done | Exception], None, None]:
+    """Do the work on items at the workers; yield each with its result or its error."""
+    slots = sum(client.nthreads().values()) or 1
+    executor = client.get_executor(pure=False, retries=batch.retries or 0)
+    watch = _Watch(client, str(batch.scheduler))
     # One by one where it matters what becomes of the one before the next begins, and for dask to try again.
     alone = batch.fail_fast or batch.retries is not None
     seconds = count = 0.0
@@ -184,13 +214,12 @@ def _run(
             yield group
 
     window = batch.jobs or (slots if batch.fail_fast else 2 * slots)
-    with closing(batches.run(partial(at_worker, work, alone), groups(), executor, window=window)) as results:
+    at_workers = partial(at_worker, work, alone)
+    with closing(batches.run(at_workers, groups(), executor, window=window, check=watch)) as results:
         for group, found in results:
-            if isinstance(found, CancelledError) and is_lost():
-                raise ImgtoolError(
-                    f"--scheduler {batch.scheduler}: the scheduler has gone; start it again, and do what is left by "
-                    "--exists skip"
-                )
+            watch.lonely_since = None
+            if isinstance(found, CancelledError):
+                watch.refuse_lost()
             each = found if isinstance(found, list) else [found] * len(group)
             for (_, item), result in zip(group, each, strict=True):
                 if isinstance(result, Done):

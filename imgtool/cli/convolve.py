@@ -2,32 +2,19 @@
 
 import math
 from collections.abc import Collection
-from dataclasses import replace
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
 from ..errors import ImgtoolError
+from .command import command
 from .common import CommonFile
-from .options import (
-    FILE,
-    Batch,
-    Reading,
-    batch_options,
-    completing,
-    inputs_argument,
-    kernel_from,
-    kernel_names,
-    nearest_of,
-    number,
-    parsed,
-    with_options,
-)
+from .options import Batch, Reading, batch_options, inputs_argument, with_options
 from .plan import Item
 from .run import Done, by_page
 from .steps import apply_steps, told_saturation
-from .words import HELP
+from .values import FILE, completing, kernel_from, kernel_names, nearest_of, number, parsed
 
 if TYPE_CHECKING:
     import numpy as np
@@ -126,7 +113,7 @@ _OPTIONS = (
 )
 
 
-@click.command(context_settings=HELP)
+@command
 @inputs_argument("inputs", "INPUT")
 @with_options(*_OPTIONS)
 @batch_options
@@ -151,7 +138,7 @@ def convolve(inputs: tuple[str, ...], batch: Batch, **given: Any) -> int:
     return apply_steps("convolve", inputs, [chosen], batch, parameters=chosen.parameters)
 
 
-@click.command(context_settings=HELP)
+@command
 @with_options(*_OPTIONS)
 @click.pass_obj
 def step(batch: Batch, /, **given: Any) -> "Convolution":
@@ -313,7 +300,6 @@ class Convolution(NamedTuple):
     ) -> "Array":
         """The convolved pixels; see `steps.Step`."""
         from .. import filters
-        from ..explain import explain as explained
 
         saturated = 0
         linear = self.settings["linear"] and image.data.dtype.kind == "f" and full != 1
@@ -330,7 +316,7 @@ class Convolution(NamedTuple):
             "has_alpha": has_alpha,
         }
         if unit != 1:  # sRGB values of floating point are 0..1 in linear light; those of a pipe are 0..full
-            image = replace(image, data=_scaled_colours(image, 1 / unit))
+            image = image.with_data(_scaled_colours(image, 1 / unit))
 
         def convolved(values: "Array") -> "Array":
             nonlocal saturated
@@ -341,11 +327,13 @@ class Convolution(NamedTuple):
         pages = image.pages
         stack = image.data.reshape(-1, *pages[0].shape) if self.volume else pages[0]
         if self.explain:
+            from ..explain import explain as explained
+
             plain = {name: value for name, value in options.items() if name != "combine"}
             _tell(explained(stack, self.arrays, **plain), done)
         data = convolved(stack) if self.volume else by_page(image, convolved)
         told_saturation(saturated, data.dtype, done)
-        return data if unit == 1 else _scaled_colours(replace(image, data=data), unit)
+        return data if unit == 1 else _scaled_colours(image.with_data(data), unit)
 
 
 def _scaled_colours(image: "Image", factor: float) -> "Array":

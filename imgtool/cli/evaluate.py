@@ -7,17 +7,17 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE
+from .command import command
 from .single import check_output_free, one_output, write_result
 from .transform import size_option, transforms_option
+from .values import FILE
 from .warp import load_transforms
-from .words import HELP
 
 if TYPE_CHECKING:
     from ..landmarks import Evaluation
 
 
-@click.command(context_settings=HELP)
+@command
 @transforms_option
 @click.option(
     "--landmarks",

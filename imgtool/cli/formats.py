@@ -5,13 +5,13 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .words import HELP
+from .command import command
 
 if TYPE_CHECKING:
     from ..io.formats import Format
 
 
-@click.command(context_settings=HELP)
+@command
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per format.")
 def formats(as_json: bool) -> int:
     """List the formats, and what each of them can hold.

@@ -8,17 +8,17 @@ import click
 
 from .. import batch as batches
 from ..errors import one_line
+from .command import command
 from .inputs import gather
 from .options import input_options, inputs_argument
 from .plan import Item
 from .report import sentence
-from .words import HELP
 
 if TYPE_CHECKING:
     from ..io import Info
 
 
-@click.command(context_settings=HELP)
+@command
 @inputs_argument("images", "IMAGE")
 @input_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per image.")

@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from ..errors import ImgtoolError
-from .options import completing, kernel_from, kernel_names
-from .words import HELP
+from .command import command
+from .values import completing, kernel_from, kernel_names
 
 if TYPE_CHECKING:
     from ..kernels import Entry, Kernel
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 _NUMBERS = (".npy", ".txt", ".csv", ".json")
 
 
-@click.command(context_settings=HELP)
+@command
 @click.argument(
     "kernel", metavar="[SPEC]", required=False, callback=kernel_from("axes"), shell_complete=completing(kernel_names)
 )

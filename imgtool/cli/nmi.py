@@ -11,11 +11,12 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import click
 
 from ..errors import ImgtoolError
+from .command import command
 from .common import CommonFile
-from .options import FILE, Batch, inputs_argument, parsed, work_options
+from .options import Batch, inputs_argument, work_options
 from .plan import Item, make_plan, named_outputs
 from .run import Done, execute, size_of
-from .words import HELP
+from .values import FILE, parsed
 
 if TYPE_CHECKING:
     from .._check import Array
@@ -35,7 +36,7 @@ def _percentiles(text: str) -> tuple[float, float]:
     return percentile_pair(text.split(","))
 
 
-@click.command(context_settings=HELP)
+@command
 @click.argument("fixed", type=FILE)
 @inputs_argument("moving", "MOVING")
 @click.option(

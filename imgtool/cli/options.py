@@ -1,161 +1,35 @@
-"""Options that several commands share, and how their values are read."""
+"""Options that several commands share."""
 
 import functools
-from collections.abc import Callable, Collection, Sequence
-from functools import partial
+from collections.abc import Callable
 from pathlib import Path, PurePath
 from time import perf_counter, process_time
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
-from ..errors import ImgtoolError
 from .inputs import Inputs, gather, place
-from .words import advice
+from .values import (
+    FILE,
+    Shard,
+    count_or_auto,
+    extension,
+    file_name_part,
+    format_extension,
+    output,
+    parsed,
+    path,
+    shard,
+    template,
+)
 
 if TYPE_CHECKING:
     from .template import Template
 
-Item = TypeVar("Item")
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 MAX_PIXELS = 2**30
 COMPRESSIONS = ("none", "packbits", "lzw", "deflate", "zstd")
-FILE = click.Path()  # text as it was typed; whether there is such a file is a fault of its item alone
-
-
-def parsed(parse: Callable[[Any], Any]) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that reads an option's value by `parse`, whose ImgtoolError is wrong usage."""
-
-    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        try:
-            return None if value is None else parse(value)
-        except ImgtoolError as error:
-            raise click.BadParameter(str(error), ctx, param) from error
-
-    return callback
-
-
-def number(text: str) -> float:
-    """A finite number or a fraction."""
-    from ..kernels import parse_number
-
-    value = parse_number(text)
-    if value is None:
-        raise ImgtoolError(f"{text!r} is no number such as 2, -0.5, 1e-3 or 1/9")
-    return value
-
-
-def kernel_names() -> Collection[str]:
-    """The named kernels."""
-    from ..kernels import CATALOGUE
-
-    return CATALOGUE
-
-
-def kernel_from(axes: str) -> Callable[[click.Context, click.Parameter, Any], Any]:
-    """A callback that reads a kernel, of as many axes as the eager option `axes` has letters."""
-
-    def callback(ctx: click.Context, param: click.Parameter, value: Any) -> Any:
-        from ..kernels import parse_kernel
-
-        return parsed(partial(parse_kernel, axes=len(ctx.params[axes]), read_image=_kernel_image))(ctx, param, value)
-
-    return callback
-
-
-def _kernel_image(name: str) -> Any:
-    from .. import io
-
-    image = io.read(name)
-    if image.channel_axis is not None:
-        raise ImgtoolError(f"{name}: a kernel is a gray image, but this one has {image.channels} channels")
-    return image.data
-
-
-def completing(names: Callable[[], Collection[str]]) -> Callable[[click.Context, click.Parameter, str], list[str]]:
-    """Completes values in the shell by `names`, which are asked for only then."""
-    return lambda _ctx, _param, incomplete: [name for name in sorted(names()) if name.startswith(incomplete)]
-
-
-def nearest_of(names: Callable[[], Collection[str]]) -> Callable[[str], str]:
-    """Accepts one of `names`, which are asked for only when there is a value to check, and suggests the nearest."""
-
-    def parse(value: str) -> str:
-        known = names()
-        if value in known:
-            return value
-        raise ImgtoolError(f"{value!r} is unknown; {advice(value, known)}")
-
-    return parse
-
-
-def _count_or_auto(text: str) -> int | None:
-    if text == "auto":
-        return None
-    if not (text.isdecimal() and len(text) <= 4 and int(text) > 0):
-        raise ImgtoolError(f"{text!r} is neither a number from 1 to 9999 nor auto")
-    return int(text)
-
-
-def _file_name_part(text: str) -> str:
-    if "/" in text or "\\" in text or text in (".", ".."):
-        raise ImgtoolError(f"{text!r} is no part of a file name; folders are given by -O")
-    return text
-
-
-def extension(text: str) -> str:
-    """The value of --ext, with its dot."""
-    return _file_name_part(text if text.startswith(".") else f".{text}")
-
-
-def _path(text: str) -> Path:
-    # Path("") is the current folder, which nobody means who lets a variable go empty.
-    if not text:
-        raise ImgtoolError("the name is empty; write . for the current folder")
-    return Path(text)
-
-
-def _output(text: str) -> Path:
-    if text != "-":
-        return _path(text)
-    from ..io import STANDARD_OUTPUT
-
-    return STANDARD_OUTPUT
-
-
-def _template(text: str) -> "Template":
-    from .template import parse_template
-
-    return parse_template(text)
-
-
-class Shard(NamedTuple):
-    """Part `number`, counted from 1, of so many parts of a list."""
-
-    number: int
-    of: int
-
-    def part(self, items: Sequence[Item]) -> Sequence[Item]:
-        """Items in turn: parts of equal length, whatever stands where in the list."""
-        return items[self.number - 1 :: self.of]
-
-
-def _shard(text: str) -> Shard:
-    number, slash, count = text.partition("/")
-    if not (slash and all(part.isdecimal() and len(part) < 10 for part in (number, count))):
-        raise ImgtoolError(f"{text!r} is no part of a list, such as 1/4 for the first of four")
-    if not 1 <= int(number) <= int(count):
-        raise ImgtoolError(f"{text!r} is no part of a list: the first number goes from 1 to the second")
-    return Shard(int(number), int(count))
-
-
-def _format(text: str) -> str:
-    from ..io.formats import named
-
-    extension = f".{text.lower().removeprefix('.')}"
-    named(f"image{extension}")
-    return extension
 
 
 class Reading(NamedTuple):
@@ -243,7 +117,8 @@ class Batch(NamedTuple):
         return self.found.places.get(name) or place(name)
 
 
-def _path_option(*names: str, parse: Callable[[str], Path] = _path, **settings: Any) -> Callable[[Function], Function]:
+def path_option(*names: str, parse: Callable[[str], Path] = path, **settings: Any) -> Callable[[Function], Function]:
+    """An option whose value is a path to write to."""
     return click.option(*names, callback=parsed(parse), **settings)
 
 
@@ -283,8 +158,8 @@ _IMAGES = (
     ),
 )
 _OUTPUTS = (
-    _path_option("-o", "--output", parse=_output, metavar="FILE", help="Write to this file (for a single input)."),
-    _path_option(
+    path_option("-o", "--output", parse=output, metavar="FILE", help="Write to this file (for a single input)."),
+    path_option(
         "-O",
         "--output-dir",
         metavar="DIR",
@@ -292,13 +167,13 @@ _OUTPUTS = (
         "by an absolute path or through '..' keep their name alone.",
     ),
     click.option(
-        "--suffix", metavar="TEXT", callback=parsed(_file_name_part), help="With -O: put this before the extension."
+        "--suffix", metavar="TEXT", callback=parsed(file_name_part), help="With -O: put this before the extension."
     ),
     click.option("--ext", metavar="EXT", callback=parsed(extension), help="With -O: replace the extension."),
     click.option(
         "--template",
         metavar="TEXT",
-        callback=parsed(_template),
+        callback=parsed(template),
         help="With -O: the path below it, made of {dir}, {name}, {stem}, {suffix}, {ext} and {index}, the number of "
         "the input counted from 1.  [default: {dir}/{stem}{suffix}{ext}]",
     ),
@@ -306,7 +181,7 @@ _OUTPUTS = (
     click.option(
         "--format",
         metavar="EXT",
-        callback=parsed(_format),
+        callback=parsed(format_extension),
         help="Format for standard output, which is named -; it is the default where - is the input.",
     ),
     *_IMAGES,
@@ -320,7 +195,7 @@ _WORK = (
     ),
     *_INPUTS,
     click.option(
-        "--shard", metavar="I/N", callback=parsed(_shard), help="Do only the I-th of N equal parts of the inputs."
+        "--shard", metavar="I/N", callback=parsed(shard), help="Do only the I-th of N equal parts of the inputs."
     ),
     click.option(
         "-n", "--dry-run", is_flag=True, help="Print what would be done, and how much memory it needs; do nothing."
@@ -328,13 +203,13 @@ _WORK = (
     click.option(
         "-j",
         "--jobs",
-        callback=parsed(_count_or_auto),
+        callback=parsed(count_or_auto),
         default="auto",
         metavar="N|auto",
         help="Images worked on at once.",
     ),
     click.option(
-        "--threads", callback=parsed(_count_or_auto), default="auto", metavar="N|auto", help="Threads for each image."
+        "--threads", callback=parsed(count_or_auto), default="auto", metavar="N|auto", help="Threads for each image."
     ),
     click.option(
         "--scheduler",
@@ -353,7 +228,7 @@ _WORK = (
     click.option("--fail-fast", is_flag=True, help="Begin no more images after the first that failed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input on standard output."),
     click.option("--profile", is_flag=True, help="Say at the end where the time went."),
-    _path_option(
+    path_option(
         "--profile-out",
         metavar="FILE",
         help="Write a profile for pstats or snakeviz; images are then worked on one by one.",

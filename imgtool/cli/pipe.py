@@ -6,14 +6,15 @@ from itertools import takewhile
 
 import click
 
+from .command import command
 from .options import Batch, batch_options, inputs_argument
 from .steps import Step, apply_steps
-from .words import HELP, advice
+from .words import advice
 
 _STEPS = ("convolve", "warp", "register")
 
 
-@click.command(context_settings=HELP)
+@command
 @inputs_argument("words", "STEP... INPUT")
 @batch_options
 def pipe(words: tuple[str, ...], batch: Batch) -> int:

@@ -2,8 +2,8 @@
 
 import os
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
 from typing import NamedTuple
 
@@ -45,14 +45,14 @@ class Item(NamedTuple):
         return self.outputs["output"].parent
 
 
-@dataclass
-class Plan:
+class Plan(NamedTuple):
     """The items to do, those that are done already, and those that cannot be done."""
 
-    ready: list[Item] = field(default_factory=list)
-    skipped: list[Item] = field(default_factory=list)
-    failed: list[tuple[Item, Exception]] = field(default_factory=list)
-    common: Sequence[CommonFile] = ()  # what is read wherever the work is done
+    ready: list[Item]
+    skipped: list[Item]
+    failed: list[tuple[Item, Exception]]
+    common: Sequence[CommonFile]  # what is read wherever the work is done
+    folders: Mapping[Path, Path | None]  # of the outputs, each with the one below which it may be made, if any
 
 
 def image_outputs(inputs: Sequence[str], batch: Batch) -> list[Path]:
@@ -148,21 +148,19 @@ def make_plan(
     common: Sequence[CommonFile] = (),
     folders: Sequence[Path] = (),
 ) -> Plan:
-    """Sort `items` into ready, skipped and failed, and make the folders that the ready ones need.
+    """Sort `items` into ready, skipped and failed, and find the folders that the ready ones need.
 
     `fits` raises an ImgtoolError when an item's input cannot be read or its output cannot hold the result, and
     estimates how many bytes the work needs; it looks at headers only. `others` are files that the results depend on
     besides the inputs; of them `common` are those that are read with each image. `folders` may be made besides the one
     named by -O. Of the items only those of this shard are in the plan, but all are held against each other.
     """
-    from .. import io
-
     profile = [] if batch.profile_out is None else [Item("--profile-out", {"profile": batch.profile_out})]
     _refuse_collisions([*items, *profile])
     _refuse_inputs_as_outputs(
         [*([] if batch.in_place else items), *profile], [*(item.input for item in items), *others]
     )
-    plan = Plan(failed=[(Item(name, {}), error) for name, error in batch.found.failed], common=common)
+    plan = Plan([], [], [(Item(name, {}), error) for name, error in batch.found.failed], common, {})
     items = [item._replace(format=batch.format) for item in (batch.shard.part(items) if batch.shard else items)]
     _check_streams(items, batch)
     check_packing([f"a{batch.format}"] if batch.format else [path for item in items for path in _files(item)], batch)
@@ -177,14 +175,39 @@ def make_plan(
             plan.ready.append(item._replace(memory=memory))
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))
-    made = [*folders, *([] if batch.output_dir is None else [batch.output_dir])]
+    roots = [*folders, *([] if batch.output_dir is None else [batch.output_dir])]
     goals = {output.parent: output for item in plan.ready for output in _files(item)}
-    for folder, output in goals.items():
-        root = next((root for root in made if folder.is_relative_to(root)), None)
-        _prepare_folder(folder, output, root, make=not batch.dry_run)
-        if not batch.dry_run:
+    return plan._replace(folders=checked_folders(goals, roots))
+
+
+def checked_folders(goals: Mapping[Path, Path], roots: Sequence[Path]) -> dict[Path, Path | None]:
+    """The folders of outputs, each with that of `roots` below which it may be made; an ImgtoolError if one will not do.
+
+    `goals` says for each folder for which output it is needed.
+    """
+    found = {folder: next((root for root in roots if folder.is_relative_to(root)), None) for folder in goals}
+    for folder, root in found.items():
+        _check_folder(folder, goals[folder], root)
+    return found
+
+
+@contextmanager
+def output_folders(plan: Plan) -> Iterator[None]:
+    """Make the folders that there are not yet; when the work is given up with nothing written, they go again."""
+    from .. import io
+
+    made: list[Path] = []
+    try:
+        for folder, root in plan.folders.items():
+            if root is not None:
+                made += _make_folder(folder)
             io.sweep(folder)
-    return plan
+        yield
+    except ImgtoolError:
+        for folder in reversed(made):
+            with suppress(OSError):
+                folder.rmdir()
+        raise
 
 
 def _files(item: Item) -> list[Path]:
@@ -289,19 +312,37 @@ def check_free(output: Path, batch: Batch) -> None:
         raise ImgtoolError(f"{output}: exists already; use --exists overwrite, newer or skip")
 
 
-def _prepare_folder(folder: Path, output: Path, root: Path | None, *, make: bool) -> None:
-    """Make `folder`, if it lies below `root`, and refuse one that cannot be written to."""
+def _check_folder(folder: Path, output: Path, root: Path | None) -> None:
+    """Refuse a folder that is not there, unless it may be made below `root`, and one that cannot be written to."""
     if root is not None and not Path(os.path.realpath(folder)).is_relative_to(os.path.realpath(root)):
         raise ImgtoolError(f"{folder}: a link that leads out of {root}; name the folder it leads to with -O")
-    if root is not None and not make:
-        while not folder.exists() and folder != folder.parent:
+    if root is not None:
+        while not _is_there(folder) and folder != folder.parent:
             folder = folder.parent
-    try:
-        if root is not None and make:
-            folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImgtoolError(f"{folder}: the folder cannot be made ({error.strerror}); choose another") from error
     if not folder.is_dir():
+        if root is not None:
+            raise ImgtoolError(f"{output.parent}: the folder cannot be made ({folder} is a file); choose another")
         raise ImgtoolError(f"{output}: there is no folder {folder}; make it first, or write to another")
     if not os.access(folder, os.W_OK | os.X_OK):
         raise ImgtoolError(f"{output}: the folder {folder} is not writable; write to another")
+
+
+def _is_there(folder: Path) -> bool:
+    try:
+        folder.stat()
+    except (FileNotFoundError, NotADirectoryError):
+        return False
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else error
+        raise ImgtoolError(f"{folder}: the folder cannot be made ({why}); choose another") from error
+    return True
+
+
+def _make_folder(folder: Path) -> list[Path]:
+    """Make a folder; those that were made for it, the outermost first."""
+    try:
+        missing = [parent for parent in (folder, *folder.parents) if not parent.exists()]
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise ImgtoolError(f"{folder}: the folder cannot be made ({error.strerror}); choose another") from error
+    return missing[::-1]

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import ImgtoolError
-from .options import Reading, number, parsed
+from .options import Reading
+from .values import number, parsed
 
 if TYPE_CHECKING:
     from .._check import Array

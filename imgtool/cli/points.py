@@ -5,17 +5,17 @@ from typing import TYPE_CHECKING
 
 import click
 
-from .options import FILE
+from .command import command
 from .single import check_output_free, one_output, quiet_option, warn, write_result
 from .transform import transforms_option
+from .values import FILE
 from .warp import load_transforms
-from .words import HELP
 
 if TYPE_CHECKING:
     from .._check import Array
 
 
-@click.command(context_settings=HELP)
+@command
 @click.argument("source", metavar="FILE.csv", type=FILE)
 @transforms_option
 @click.option(

@@ -8,13 +8,14 @@ from typing import Any
 import click
 
 from ..errors import ImgtoolError
+from .command import command
 from .common import CommonFile
-from .options import FILE, Batch, Reading, batch_options, inputs_argument, parsed, sampling_options, with_options
+from .options import Batch, Reading, batch_options, inputs_argument, sampling_options, with_options
 from .plan import Item, image_outputs, make_plan, named_outputs
 from .planes import Look, Spacing, engine_options, look_options, spacing
 from .registered import PICTURES, ReferenceFiles, Registering, register_file
 from .run import check_holds, execute, size_of
-from .words import HELP
+from .values import FILE, parsed
 
 
 def _spacing(value: float) -> float:
@@ -98,7 +99,7 @@ _RESULTS = (
 _STRICT = click.option("--strict", is_flag=True, help="Fail, and write nothing, where the result is not certain.")
 
 
-@click.command(context_settings=HELP)
+@command
 @_FIXED
 @inputs_argument("moving", "MOVING")
 @with_options(*_ENGINE, *_RESULTS, _STRICT, sampling_options)
@@ -137,7 +138,7 @@ def register(
     return execute("register", plan, work, batch, parameters=chosen.parameters)
 
 
-@click.command(context_settings=HELP)
+@command
 @_FIXED
 @with_options(*_ENGINE, _STRICT, sampling_options)
 @click.pass_obj

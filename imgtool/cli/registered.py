@@ -1,7 +1,7 @@
 """What becomes of one moving image: registered, judged, drawn, written and told of."""
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import lru_cache
 from typing import TYPE_CHECKING, Any
 
@@ -207,7 +207,7 @@ def register_file(item: Item, threads: int, *, registering: Registering, reading
     with done.timed("warp"):
         images = _pictures(registering.references.read().fixed, plane, result, item, threads)
         if "output" in item.outputs:
-            images["output"] = replace(moving, data=registering.warped(moving, result, threads))
+            images["output"] = moving.with_data(registering.warped(moving, result, threads))
     with done.timed("write"):
         for what, image in images.items():
             if what == "output":

@@ -4,7 +4,6 @@ import math
 import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from threading import Event
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -24,19 +23,19 @@ INTERRUPTED = Event()
 _BASE = 60 << 20  # bytes that Python, NumPy and the codecs take before the first pixel
 
 
-@dataclass
 class Done:
     """What became of one item."""
 
-    shape: tuple[int, ...] | None = None
-    dtype: str | None = None
-    seconds: dict[str, float] = field(default_factory=dict)
-    warnings: list[str] = field(default_factory=list)
-    moved: bool = False  # whether the pixels lie elsewhere than those of the input
-    saturated: dict[str, int] = field(default_factory=dict)  # how many values did not fit into a type
-    details: dict[str, Any] = field(default_factory=dict)
-    line: str | None = None  # for standard output, where --json does not replace it
-    remarks: list[str] = field(default_factory=list)  # for standard error, where --json does not replace them
+    def __init__(self, details: dict[str, Any] | None = None) -> None:
+        self.shape: tuple[int, ...] | None = None
+        self.dtype: str | None = None
+        self.seconds: dict[str, float] = {}
+        self.warnings: list[str] = []
+        self.moved = False  # whether the pixels lie elsewhere than those of the input
+        self.saturated: dict[str, int] = {}  # how many values did not fit into a type
+        self.details = details or {}
+        self.line: str | None = None  # for standard output, where --json does not replace it
+        self.remarks: list[str] = []  # for standard error, where --json does not replace them
 
     @contextmanager
     def timed(self, stage: str) -> Iterator[None]:

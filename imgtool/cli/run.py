@@ -3,7 +3,6 @@
 import math
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
-from dataclasses import replace
 from functools import partial
 from itertools import chain
 from typing import TYPE_CHECKING, Any
@@ -12,7 +11,7 @@ import click
 
 from .. import batch as batches
 from .options import Batch, Reading, Writing
-from .plan import Item, Plan, check_free
+from .plan import Item, Plan, check_free, output_folders
 from .report import INTERRUPTED, Report
 from .report import Done as Done
 
@@ -65,7 +64,7 @@ def _changed(images: "Iterator[Image]", change: Callable[["Image", Done], "Array
         if image is None:
             return
         with done.timed("compute"):
-            image = replace(image, data=change(image, done))
+            image = image.with_data(change(image, done))
         yield image
 
 
@@ -158,7 +157,7 @@ def execute(
     report = Report(operation, plan, batch, parameters)
     if batch.dry_run:
         return report.planned(share_processors(batch.jobs, batch.threads, len(plan.ready))[0])
-    with _crew(plan, batch) as (run, threads), _profiled(batch), report.bar():
+    with crew(plan, batch, len(plan.ready)) as (run, threads), _profiled(batch), report.bar():
         _carry_out(partial(work, threads=threads), plan, batch, report, run, in_order=in_order)
     return report.finish()
 
@@ -172,14 +171,9 @@ def _carry_out(
                 return
             yield item
 
-    INTERRUPTED.clear()
-    try:
-        with closing(run(work, wanted())) as results:
-            for item, result in _ordered(results, plan.ready) if in_order else results:
-                report.tell(item, result)
-    except BaseException:
-        INTERRUPTED.set()
-        raise
+    with closing(run(work, wanted())) as results:
+        for item, result in _ordered(results, plan.ready) if in_order else results:
+            report.tell(item, result)
 
 
 def _ordered(
@@ -197,25 +191,37 @@ def _ordered(
 
 
 @contextmanager
-def _crew(plan: Plan, batch: Batch) -> Iterator[tuple[Run, int]]:
-    """Who does the work, and with how many threads for each item."""
+def crew(plan: Plan, batch: Batch, items: int) -> Iterator[tuple[Run, int]]:
+    """Who does the work of so many items, and with how many threads for each; the folders of the outputs are there."""
     if batch.scheduler is not None:
         from .cluster import connected
 
-        with connected(plan, batch) as run:
+        with connected(plan, batch) as run, _interruptible():
             yield run, batch.threads or 1
         return
     if batch.retries is not None:
         raise click.UsageError("--retries is for work on a cluster; without --scheduler it has no effect")
-    jobs, threads = share_processors(batch.jobs, batch.threads, len(plan.ready))
-    if jobs == 1 or batch.profile_out is not None:
-        yield partial(batches.run, executor=None, window=1), threads
-        return
-    from concurrent.futures import ThreadPoolExecutor
+    jobs, threads = share_processors(batch.jobs, batch.threads, items)
+    with output_folders(plan):
+        if jobs == 1 or batch.profile_out is not None:
+            yield partial(batches.run, executor=None, window=1), threads
+            return
+        from concurrent.futures import ThreadPoolExecutor
 
-    with ThreadPoolExecutor(jobs) as executor:
-        # A second item for each job waits in line, so that no job has to.
-        yield partial(batches.run, executor=executor, window=jobs if batch.fail_fast else 2 * jobs), threads
+        with ThreadPoolExecutor(jobs) as executor, _interruptible():
+            # A second item for each job waits in line, so that no job has to.
+            yield partial(batches.run, executor=executor, window=jobs if batch.fail_fast else 2 * jobs), threads
+
+
+@contextmanager
+def _interruptible() -> Iterator[None]:
+    """Have what threads are doing end where its next stage would begin, when an error or a signal ends the work."""
+    INTERRUPTED.clear()
+    try:
+        yield
+    except BaseException:
+        INTERRUPTED.set()
+        raise
 
 
 @contextmanager

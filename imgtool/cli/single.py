@@ -7,21 +7,9 @@ from typing import Any, TypeVar
 import click
 
 from ..errors import ImgtoolError, one_line
-from .options import parsed
+from .options import path_option
 
 Function = TypeVar("Function", bound=Callable[..., Any])
-
-
-def _path(text: str) -> Path:
-    # Path("") is the current folder, which nobody means who lets a variable go empty.
-    if not text:
-        raise ImgtoolError("the name is empty; write ./ for the current folder")
-    return Path(text)
-
-
-def path_option(*names: str, **settings: Any) -> Callable[[Function], Function]:
-    """An option whose value is a path to write to."""
-    return click.option(*names, callback=parsed(_path), **settings)
 
 
 exists_option = click.option(

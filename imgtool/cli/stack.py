@@ -4,7 +4,6 @@ import json
 import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -13,24 +12,23 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ImgtoolError
+from .command import command
 from .inputs import gather_all
 from .options import (
-    FILE,
     Reading,
     Writing,
-    extension,
     image_options,
     input_options,
     inputs_argument,
     max_pixels_option,
-    parsed,
+    path_option,
     sampling_options,
 )
 from .plan import Item, below, check_packing
 from .planes import Look, Series, engine_options, look_of_one
 from .run import Done, check_holds, prepared
-from .single import check_output_free, exists_option, path_option, quiet_option, warn
-from .words import HELP
+from .single import check_output_free, exists_option, quiet_option, warn
+from .values import FILE, extension, parsed
 
 if TYPE_CHECKING:
     from ..io import Image
@@ -51,7 +49,7 @@ def _reference(text: str) -> str | int:
     raise ImgtoolError(f"{text!r} is no reference; use first, previous, mean or the number of a page, counted from 1")
 
 
-@click.command(context_settings=HELP)
+@command
 @inputs_argument("names", "INPUT")
 @input_options
 @path_option(
@@ -294,7 +292,7 @@ def write_images(
         number = next(numbers)
         image = series.image(number)
         axes: dict[str, Any] = {"channel_axis": image.channel_axis, "has_alpha": image.has_alpha}
-        return replace(image, data=warp(image.data, transforms[number], **sampling, **axes))
+        return image.with_data(warp(image.data, transforms[number], **sampling, **axes))
 
     for (name, output), info in zip(outputs.items(), series.infos, strict=True):
         done = Done()

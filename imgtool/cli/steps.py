@@ -1,7 +1,6 @@
 """Operations that make an image of an image: what they share, alone and one after another."""
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import replace
 from functools import partial
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any, Protocol
@@ -113,7 +112,7 @@ def many_steps(steps: Sequence[Step], item: Item, threads: int, image: "Image", 
     opaque = _full(dtype) if image.has_alpha else 1.0
     full, data = _full(dtype), _scaled_alpha(image.data.astype(_between(dtype)), 1 / opaque)
     for step in steps:
-        data = step.change(replace(image, data=data), item, done, threads=threads, dtype=data.dtype, full=full)
+        data = step.change(image.with_data(data), item, done, threads=threads, dtype=data.dtype, full=full)
         dtype = np.dtype(step.dtype or dtype)
         if step.dtype is not None and step is not steps[-1]:
             rounded = _rounded(_scaled_alpha(data, opaque), dtype, done)

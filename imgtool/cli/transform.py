@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from ..errors import ImgtoolError
-from .options import FILE, parsed
-from .single import check_output_free, exists_option, path_option, quiet_option, warn
+from .command import HELP, Group
+from .options import path_option
+from .single import check_output_free, exists_option, quiet_option, warn
+from .values import FILE, parsed
 from .warp import load_transform, load_transforms
-from .words import HELP
 
 if TYPE_CHECKING:
     from .._check import Array
@@ -55,7 +56,7 @@ transforms_option = click.option(
 grid_option = size_option("--size", "The grid to take, where the file does not tell the size of the fixed image.")
 
 
-@click.group(context_settings=HELP)
+@click.group(cls=Group, context_settings=HELP)
 def transform() -> None:
     """Tell of transforms; compose, invert and convert them.
 

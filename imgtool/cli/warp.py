@@ -12,12 +12,13 @@ import click
 from click.core import ParameterSource
 
 from ..errors import ImgtoolError
+from .command import command
 from .common import CommonFile
-from .options import FILE, Batch, Reading, batch_options, inputs_argument, sampling_options, with_options
+from .options import Batch, Reading, batch_options, inputs_argument, sampling_options, with_options
 from .plan import Item
 from .run import Done
 from .steps import apply_steps
-from .words import HELP
+from .values import FILE
 
 if TYPE_CHECKING:
     import numpy as np
@@ -51,7 +52,7 @@ _OPTIONS = (
 )
 
 
-@click.command(context_settings=HELP)
+@command
 @inputs_argument("moving", "MOVING")
 @with_options(*_OPTIONS)
 @batch_options
@@ -71,7 +72,7 @@ def warp(moving: tuple[str, ...], batch: Batch, **given: Any) -> int:
     return apply_steps("warp", moving, [chosen], batch, parameters=chosen.parameters)
 
 
-@click.command(context_settings=HELP)
+@command
 @with_options(*_OPTIONS)
 @click.pass_obj
 def step(batch: Batch, /, **given: Any) -> "Warping":

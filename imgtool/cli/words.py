@@ -1,8 +1,6 @@
-"""What is said, and how: the form of help, advice. Part of every start, it imports nothing."""
+"""Advice on names. Part of every start, it imports nothing."""
 
 from collections.abc import Iterable
-
-HELP = {"help_option_names": ["-h", "--help"], "show_default": True, "max_content_width": 100}
 
 
 def advice(name: str, known: Iterable[str]) -> str:

@@ -1,7 +1,6 @@
 """An image with what is known about it, and what a decoder says before it decodes."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from io import BufferedReader
 from math import prod
 from typing import Any, BinaryIO, NamedTuple
@@ -15,7 +14,6 @@ Metadata = dict[str, Any]
 STRUCTURE = frozenset({"mode", "alpha", "frames", "compression"})
 
 
-@dataclass
 class Image:
     """Pixels, the place of their channels, and the metadata that came with them.
 
@@ -42,9 +40,13 @@ class Image:
     [(3, 4), (3, 4), (3, 4), (3, 4), (3, 4)]
     """
 
-    data: Array
-    channel_axis: int | None = None
-    metadata: Metadata = field(default_factory=dict)
+    def __init__(self, data: Array, channel_axis: int | None = None, metadata: Metadata | None = None) -> None:
+        self.data, self.channel_axis = data, channel_axis
+        self.metadata: Metadata = {} if metadata is None else metadata
+
+    def with_data(self, data: Array) -> "Image":
+        """Other pixels of the same kind, with the same metadata."""
+        return Image(data, self.channel_axis, self.metadata)
 
     @property
     def channels(self) -> int:

@@ -3,7 +3,6 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import replace
 from importlib import import_module
 from typing import Any
 
@@ -116,7 +115,7 @@ def stripped(image: Image) -> Image:
     >>> stripped(Image(np.zeros((4, 5, 4)), -1, {"xmp": b"<x/>", "mode": "CMYK"})).metadata
     {'mode': 'CMYK'}
     """
-    return replace(image, metadata={key: value for key, value in image.metadata.items() if key in STRUCTURE})
+    return Image(image.data, image.channel_axis, {k: v for k, v in image.metadata.items() if k in STRUCTURE})
 
 
 def displaced(image: Image) -> tuple[Image, str]:
@@ -128,7 +127,7 @@ def displaced(image: Image) -> tuple[Image, str]:
     'the NIfTI header'
     """
     kept = {key: value for key, value in image.metadata.items() if key not in ("geo", "nifti")}
-    return replace(image, metadata=kept), in_words(image.metadata.keys() - kept.keys())
+    return Image(image.data, image.channel_axis, kept), in_words(image.metadata.keys() - kept.keys())
 
 
 def write(

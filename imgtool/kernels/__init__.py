@@ -1,7 +1,7 @@
 """Convolution kernels: named ones, the notations in which users write their own, and how they are shown."""
 
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -26,8 +26,7 @@ __all__ = [
 ]
 
 
-@dataclass(frozen=True, eq=False)
-class Kernel:
+class Kernel(NamedTuple):
     """A kernel as `parse_kernel` returns it.
 
     Parameters
@@ -66,7 +65,7 @@ class Kernel:
         array([[0.25, 0.5 , 0.25]])
         """
         what = f"kernel {shortened(self.name)!r}"
-        return replace(self, arrays=tuple(divided_by_sum(array, what) for array in self.arrays))
+        return self._replace(arrays=tuple(divided_by_sum(array, what) for array in self.arrays))
 
 
 def parse_kernel(

@@ -1,6 +1,5 @@
 """The notations of a kernel: rows of numbers, and files that hold them."""
 
-import json
 import math
 import re
 from collections.abc import Callable, Sequence
@@ -63,15 +62,11 @@ def read_file(name: str, read_image: ReadImage | None) -> tuple[Array, float]:
             return _checked(np.lib.format.open_memmap(path, mode="r"), where), 0.0
         text = path.read_text(encoding="utf-8-sig")
         if kind == ".json":
-            return _json_array(json.loads(text), where), 0.0
+            return _json_array(_json(text, where), where), 0.0
     except OSError as error:
         raise ImgtoolError(f"{where}: {error.strerror or error}") from error
     except UnicodeDecodeError as error:
         raise ImgtoolError(f"{where}: not text in UTF-8") from error
-    except json.JSONDecodeError as error:
-        raise ImgtoolError(f"{where}: not JSON (line {error.lineno}: {error.msg})") from error
-    except RecursionError as error:
-        raise ImgtoolError(f"{where}: must hold a list of rows of numbers, not lists nested without end") from error
     except (ValueError, EOFError) as error:
         if isinstance(error, ImgtoolError):
             raise
@@ -104,6 +99,17 @@ def _vips_matrix(text: str, where: str) -> tuple[Array, float]:
         return _checked(array / scale, where), offset
 
 
+def _json(text: str, where: str) -> Any:
+    import json  # 1 ms, which few kernels need
+
+    try:
+        return json.loads(text)
+    except json.JSONDecodeError as error:
+        raise ImgtoolError(f"{where}: not JSON (line {error.lineno}: {error.msg})") from error
+    except RecursionError as error:
+        raise ImgtoolError(f"{where}: must hold a list of rows of numbers, not lists nested without end") from error
+
+
 def _json_array(values: Any, where: str) -> Array:
     """Nested lists: a row, rows, or planes of rows."""
     if isinstance(values, list) and values and not any(isinstance(row, list) for row in values):
@@ -124,7 +130,9 @@ def _check_json_rows(rows: list[list[Any]], where: str) -> None:
     for i, row in enumerate(rows, 1):
         for j, value in enumerate(row, 1):
             if isinstance(value, bool) or not isinstance(value, int | float):
-                raise ImgtoolError(f"{where}: row {i}, column {j} is {shortened(json.dumps(value))}, not a number")
+                from json import dumps
+
+                raise ImgtoolError(f"{where}: row {i}, column {j} is {shortened(dumps(value))}, not a number")
             if abs(value) >= 2**1024:
                 raise ImgtoolError(f"{where}: row {i}, column {j} is not finite")
     _check_rows(rows, where)

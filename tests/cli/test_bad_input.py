@@ -34,7 +34,11 @@ CASES = [
     *((place.format(image=image), 1, said) for image, said in IMAGES for place in PLACES),
     # Outputs
     ("convolve good.png -k box -o plain/out.png", 1, "plain/out.png: there is no folder plain; make it first"),
-    ("convolve good.png -k box -O plain/out", 1, "plain/out: the folder cannot be made (Not a directory)"),
+    (
+        "convolve good.png -k box -O plain/out",
+        1,
+        "plain/out: the folder cannot be made (plain is a file); choose another",
+    ),
     ("convolve good.png -k box -o none/out.png", 1, "none/out.png: there is no folder none; make it first"),
     ("register good.png other.png -t none/t.json", 1, "none/t.json: there is no folder none; make it first"),
     (f"convolve good.png -k box -o {LONG}.png", 1, f"{LONG}.png: cannot be written (File name too long)"),

@@ -150,6 +150,33 @@ def test_a_lost_scheduler_is_one_sentence(cluster, start, many, tmp_path):
     assert not list((tmp_path / "out").rglob("*.tmp"))
 
 
+def test_a_batch_ends_when_no_worker_has_been_left_for_long(cluster, many, tmp_path):
+    lost = cluster()
+    cluster.wait(1)
+    code = "from imgtool.cli import cluster, main; cluster._LONELY_PATIENCE = 1; main()"
+    line = ("convolve", *many, "-k", "gaussian:5", "-O", "out", "--json", "-q", "--scheduler", cluster.address)
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *line],
+        cwd=tmp_path,
+        bufsize=0,
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+    ) as process:
+        first = json.loads(process.stdout.readline())
+        lost.send_signal(signal.SIGKILL)
+        rest, err = process.communicate(timeout=120)
+    assert process.returncode == 1
+    assert err.decode().splitlines()[-1] == (
+        f"Error: --scheduler {cluster.address}: has had no workers for 1 s; start some with dask worker, and do what "
+        "is left by --exists skip"
+    )
+    told = [first, *map(json.loads, rest.splitlines())]
+    assert 0 < len(told) < MANY
+    assert all((tmp_path / line["output"]).is_file() for line in told)
+    assert not list((tmp_path / "out").rglob("*.tmp"))
+
+
 def test_every_operation_gives_there_what_it_gives_here(cluster, finish, picture, files, tmp_path):
     for name in ("fixed.png", "mask.png"):
         picture(name, shape=(80, 90))
@@ -216,7 +243,9 @@ def test_ctrl_c_cancels_what_the_cluster_has_not_begun(cluster, start, many, tmp
     ],
     ids=["no imgtool", "another version", "another build", "no common file", "no input", "no output"],
 )
-def test_a_worker_that_does_not_fit_is_found_before_the_work(cluster, finish, picture, files, before, sentence):
+def test_a_worker_that_does_not_fit_is_found_before_the_work(
+    cluster, finish, picture, files, tmp_path, before, sentence
+):
     from imgtool import _ext
 
     if "ISA" in before and _ext.ISA == "base":
@@ -230,7 +259,7 @@ def test_a_worker_that_does_not_fit_is_found_before_the_work(cluster, finish, pi
     assert err.startswith("Error: worker tcp://127.0.0.1:")
     assert sentence in err
     assert err.count("\n") == 1
-    assert files() == ["a.png", "mask/mask.png"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.png", "mask"]
 
 
 def test_a_scheduler_that_does_not_answer_is_one_sentence(call, picture, tmp_path, monkeypatch):
@@ -248,6 +277,7 @@ def test_a_scheduler_that_does_not_answer_is_one_sentence(call, picture, tmp_pat
             result = call("convolve", "a.png", "-k", "box", "-O", "out", "--scheduler", address)
             assert (result.exit_code, result.stderr.count("\n")) == (1, 1)
             assert sentence in result.stderr
+    assert not (tmp_path / "out").exists()
 
 
 @pytest.mark.parametrize(

@@ -340,7 +340,7 @@ def test_an_empty_name_is_not_the_current_folder(call, picture, files, option):
     picture("a.png")
     result = call(*box("a.png", *(() if option == "-O" else ("-O", "out")), option, ""))
     assert result.exit_code == 2
-    assert "the name is empty; write . for the current folder" in result.stderr
+    assert "the name is empty; write ./ for the current folder" in result.stderr
     assert files() == ["a.png"]
 
 
