@@ -12,7 +12,7 @@ from PIL import ImageOps
 
 from imgtool import io
 from imgtool.errors import ImgtoolError
-from imgtool.io import Image, _exif, _ome, _tiff
+from imgtool.io import Image, _exif, _ome, _tiffwriter
 
 EXIF, GPS = 0x8769, 0x8825
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description tiff:Orientation='6'/></x:xmpmeta>"
@@ -65,7 +65,7 @@ def test_an_exif_block_is_kept_byte_for_byte(tmp_path, extension):
 
 
 def test_bigtiff_and_big_endian_files_tell_of_the_camera_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(_tiff, "_BIG", 10)
+    monkeypatch.setattr(_tiffwriter, "_BIG", 10)
     io.write(tmp_path / "big.tif", Image(colours(), -1, {"exif": block()}))
     assert (tmp_path / "big.tif").read_bytes()[:4] == b"II+\0"
     exif = Pictures.Exif()
