@@ -1,5 +1,6 @@
 """TIFF through tifffile, which keeps every depth; libtiff (by way of Pillow) where tifffile has no decoder."""
 
+import re
 from os import SEEK_END
 from typing import Any, BinaryIO
 
@@ -54,11 +55,14 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     # ImageJ stores a stack of more than 4 GiB as one page and a note about what follows it.
     hidden: Any = file.series[0] if len(pages) == 1 and (file.is_imagej or file.is_shaped) else None
     count = hidden.size // first.size if hidden is not None and hidden.size > first.size else len(pages) * depth
+    if hidden is not None and count == 1 and file.is_imagej and _second_begins(first, end):
+        raise ImgtoolError("the TIFF file is cut off; copy or download it again")
     channels = 3 if first.photometric == _PALETTE else samples
     shape, channel_axis = layout(height, width, channels, count)
     dtype = np.dtype("uint8") if first.photometric == _PALETTE else first.dtype.newbyteorder("=")
     info = Info("TIFF", shape, dtype, channel_axis, count, alpha)
 
+    stacked = count != len(pages) * depth
     plain = first.is_memmappable and first.photometric in (_MINISBLACK, _RGB) and _ASSOCIATED not in extras[-1:]
 
     def decode() -> Array:
@@ -66,7 +70,6 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
             in_file = mapped(stream, np.dtype(file.byteorder + first.dtype.str[1:]), first.dataoffsets[0], shape)
             if in_file is not None:
                 return in_file
-        stacked = count != len(pages) * depth
         blocks = ((first, hidden.asarray()),) if stacked else ((page, page.asarray(maxworkers=1)) for page in pages)
         # One page in memory besides the result, and a single one is the result.
         planes = (_as_light(page, block).astype(dtype, copy=False) for page, block in blocks)
@@ -79,7 +82,9 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         return (_unmultiplied(data) if alpha and extras[-1] == _ASSOCIATED else data).reshape(shape)
 
     def decode_page(number: int) -> Array:
-        data = _as_light(pages[number], pages[number].asarray(maxworkers=1)).astype(dtype, copy=False)
+        page = first if stacked else pages[number]
+        block = _behind(stream, file, hidden.dataoffset, first, number) if stacked else page.asarray(maxworkers=1)
+        data = _as_light(page, block).astype(dtype, copy=False)
         return (_unmultiplied(data) if alpha and extras[-1] == _ASSOCIATED else data).reshape(shape[count > 1 :])
 
     metadata = metadata_of(file, pages)
@@ -91,7 +96,8 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         metadata["mode"] = "RGB"
     if alpha != (channels in (2, 4)):
         metadata["alpha"] = alpha
-    return Source(info, metadata, decode, decode_page if count == len(pages) else None)
+    singly = count == len(pages) or (stacked and depth == 1 and first.is_memmappable and hidden.dataoffset is not None)
+    return Source(info, metadata, decode, decode_page if singly else None)
 
 
 def _pages(file: Any) -> tuple[list[Any], int]:
@@ -134,6 +140,21 @@ def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:
     stream.seek(0)
     source = _pillow.open_image(stream, "TIFF")
     return Source(source.info, metadata, source.decode)
+
+
+def _second_begins(first: Any, end: int) -> bool:
+    """Whether there are pixels of another page behind those of the first; less may be what other programs left of it."""
+    several = re.search(r"^images=(?!1\b)\d", first.description, re.MULTILINE)
+    return bool(several and first.compression == _NONE and first.dataoffsets[0] + 2 * first.nbytes <= end)
+
+
+def _behind(stream: BinaryIO, file: Any, start: int, first: Any, number: int) -> Array:
+    """The samples of a page that lies behind the first without a directory of its own."""
+    stream.seek(start + number * first.nbytes)
+    content = stream.read(first.nbytes)
+    if len(content) < first.nbytes:
+        raise ImgtoolError("the TIFF file is cut off; copy or download it again")
+    return np.frombuffer(content, file.byteorder + first.dtype.str[1:])
 
 
 def _as_light(page: Any, block: Array) -> Array:

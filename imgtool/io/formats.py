@@ -75,7 +75,14 @@ FORMATS = (
         keeps=_TIFF_KEEPS,
     ),
     Format("NPY", "_npy", (".npy",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
-    Format("JPEG", "_pillow", (".jpg", ".jpeg"), {"gray": _EIGHT, "RGB": _EIGHT}, keeps=_DESCRIBED, largest=65_500),
+    Format(
+        "JPEG",
+        "_pillow",
+        (".jpg", ".jpeg"),
+        {"gray": _EIGHT, "RGB": _EIGHT},
+        keeps=_DESCRIBED | {"photoshop"},
+        largest=65_500,
+    ),
     Format(
         "WebP",
         "_pillow",
