@@ -83,6 +83,15 @@ def _line(record: dict[str, Any]) -> str:
     return one_line(text + (f"; {kept}" if kept else ""))
 
 
+_NAMES = {
+    "imagej": "ImageJ's notes",
+    "imagej_tags": "ImageJ's labels and ranges",
+    "pages": "entries of single pages",
+    "private_tags": "private TIFF tags",
+    "tiff_tags": "further TIFF tags",
+}
+
+
 def _words(key: str, value: Any) -> str:
     """An entry of the metadata by its name, and what is short and worth knowing of it."""
     if key in ("ome_xml", "nifti") and value:
@@ -92,4 +101,8 @@ def _words(key: str, value: Any) -> str:
     if key == "frames":
         plays = f"{value['plays']} times" if value["plays"] else "for ever"
         return f"{sum(value['durations']) / 1000:g} s, {plays}"
+    if key == "further_images":
+        return f"{value} further images (reduced copies, labels)"
+    if key in _NAMES:
+        return _NAMES[key]
     return f"{value} compression" if key == "compression" else key.replace("_", " ")

@@ -10,9 +10,10 @@ from typing import NamedTuple, Union
 
 ORIENTATION = 0x0112
 EXIF, GPS, INTEROPERABILITY = 0x8769, 0x8825, 0xA005
-# What a camera or a program says of the picture in the main directory of a TIFF file: maker, model, software, date,
-# artist, host, copyright. All else there tells of pixels, or has a place of its own in `Image.metadata`.
-TEXTS = (271, 272, 305, 306, 315, 316, 33432)
+# What a camera or a program says of the picture in the main directory of a TIFF file: name of the document, maker,
+# model, name of the page, software, date, artist, host, copyright. All else tells of pixels, or has a place of its
+# own in `Image.metadata`.
+TEXTS = (269, 271, 272, 285, 305, 306, 315, 316, 33432)
 _POINTERS = (EXIF, GPS, INTEROPERABILITY)
 # Bytes of a value of each TIFF type, and of the numbers in it that have a byte order.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 5: 8, 6: 1, 7: 1, 8: 2, 9: 4, 10: 8, 11: 4, 12: 8, 13: 4, 16: 8, 17: 8, 18: 8}
@@ -129,13 +130,14 @@ def tags_at(
                 if inner:
                     found[code] = Tag(_LONG, inner)
             else:
-                found[code] = Tag(kind, _swapped(value, _WORDS[kind]) if order == ">" else value)
+                found[code] = Tag(kind, swapped(value, _WORDS[kind]) if order == ">" else value)
     except struct.error:
         pass
     return found
 
 
-def _swapped(value: bytes, size: int) -> bytes:
+def swapped(value: bytes, size: int) -> bytes:
+    """Words of so many bytes in the other byte order."""
     return b"".join(value[place : place + size][::-1] for place in range(0, len(value), size))
 
 

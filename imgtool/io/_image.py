@@ -1,6 +1,6 @@
 """An image with what is known about it, and what a decoder says before it decodes."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from io import BufferedReader
 from math import prod
 from typing import Any, BinaryIO, NamedTuple
@@ -27,10 +27,14 @@ class Image:
         What is kept from reading to writing, all optional: ``icc_profile``, ``exif`` (a TIFF block), ``xmp`` (bytes),
         ``resolution`` (x, y, "inch" | "cm" | "none"), ``orientation`` (EXIF 1 to 8; pixels are never rotated),
         ``description`` (text), ``png_chunks`` ((name, bytes) pairs), ``ome_xml`` and ``imagej`` (text), ``geo``
-        (georeferencing by TIFF tags, with the size of the image that they are for), ``frames`` (of an animation:
-        ``durations`` in milliseconds and ``plays``, 0 for ever), ``compression`` (of the TIFF file), ``nifti`` (the
-        header of that format), and ``mode`` ("CMYK" for ink, "RGB" for colour before further channels).
-        ``alpha`` says whether the last channel is opacity; without it two and four channels end in alpha.
+        (georeferencing by TIFF tags, with the size of the image that they are for), ``imagej_tags`` and ``overlays``
+        (ImageJ's labels, ranges and tables; what is drawn on the image), ``photoshop`` (its resources, among them
+        IPTC), ``tiff_tags`` (others that are copied), ``pages`` (for each page of a TIFF file after the first its own
+        such entries, if there are any), ``frames`` (of an animation: ``durations`` in milliseconds and ``plays``, 0 for
+        ever), ``compression`` (of the TIFF file), ``nifti`` (the header of that format), and ``mode`` ("CMYK" for ink,
+        "RGB" for colour before further channels). ``alpha`` says whether the last channel is opacity; without it two
+        and four channels end in alpha. ``private_tags`` and ``further_images`` say what else a file holds, which is
+        not kept.
 
     Examples
     --------
@@ -68,6 +72,18 @@ class Image:
         """The pages as (H, W) or (H, W, C) views; a still image has one."""
         still = 2 if self.channel_axis is None else 3
         return [self.data] if self.data.ndim == still else list(self.data)
+
+
+def without(metadata: Metadata, keys: Collection[str]) -> Metadata:
+    """What is left of metadata, also those of single pages, without some entries.
+
+    >>> without({"geo": 1, "xmp": b"", "pages": [{"geo": 2}, {}]}, {"geo"})
+    {'xmp': b'', 'pages': [{}, {}]}
+    """
+    found = {key: value for key, value in metadata.items() if key not in keys}
+    if "pages" in found:
+        found["pages"] = [without(own, keys) for own in found["pages"]]
+    return found
 
 
 class Info(NamedTuple):

@@ -2,29 +2,41 @@
 
 import numpy as np
 
+from ..errors import ImgtoolError
 from . import _exif
 from ._image import Array, Metadata, Source
 
 # What describes the rows and columns of the file, and would be wrong for others.
-_OF_THE_GRID = ("orientation", "ome_xml", "imagej", "geo", "nifti")
+_OF_THE_GRID = frozenset({"orientation", "ome_xml", "imagej", "imagej_tags", "overlays", "geo", "nifti"})
 
 
 def upright(source: Source) -> Source:
     """`source` with its pixels turned, and no tag that would have them turned again."""
-    orientation = source.metadata.get("orientation", 1)
-    if orientation == 1:
-        return source
     info, decode, decode_page = source.info, source.decode, source.decode_page
-    y = int(info.pages > 1)
+    own = [entries.get("orientation", 1) for entries in source.metadata.get("pages", ())]
+    orientations = [source.metadata.get("orientation", 1), *own]
+    if set(orientations) == {1}:
+        return source
+    several = info.pages > 1
+    swapped = orientations[0] >= 5
+    if any((orientation >= 5) != swapped for orientation in orientations):
+        raise ImgtoolError("some pages are to be turned by a quarter and some not; split it with tiffsplit")
     shape = list(info.shape)
-    if orientation >= 5:
-        shape[y : y + 2] = shape[y + 1], shape[y]
-    return Source(
-        info._replace(shape=tuple(shape)),
-        _turned_metadata(source.metadata, swapped=orientation >= 5),
-        lambda: turned(decode(), orientation, y),
-        None if decode_page is None else lambda number: turned(decode_page(number), orientation, 0),
-    )
+    if swapped:
+        shape[several : several + 2] = shape[several + 1], shape[several]
+
+    def decoded() -> Array:
+        data = decode()
+        if len(set(orientations)) == 1:
+            return turned(data, orientations[0], int(several))
+        return np.stack([turned(page, orientation, 0) for page, orientation in zip(data, orientations, strict=True)])
+
+    def page_decoded(number: int) -> Array:
+        assert decode_page is not None
+        return turned(decode_page(number), orientations[number if own else 0], 0)
+
+    metadata = _turned_metadata(source.metadata)
+    return Source(info._replace(shape=tuple(shape)), metadata, decoded, None if decode_page is None else page_decoded)
 
 
 def turned(data: Array, orientation: int, y: int) -> Array:
@@ -44,7 +56,8 @@ def turned(data: Array, orientation: int, y: int) -> Array:
     return data
 
 
-def _turned_metadata(metadata: Metadata, *, swapped: bool) -> Metadata:
+def _turned_metadata(metadata: Metadata) -> Metadata:
+    swapped = metadata.get("orientation", 1) >= 5
     found = {key: value for key, value in metadata.items() if key not in _OF_THE_GRID}
     if "exif" in found:
         found["exif"] = _exif.upright(found["exif"])
@@ -53,4 +66,6 @@ def _turned_metadata(metadata: Metadata, *, swapped: bool) -> Metadata:
     if swapped and "resolution" in found:
         x, y, unit = found["resolution"]
         found["resolution"] = (y, x, unit)
+    if "pages" in found:
+        found["pages"] = [_turned_metadata(own) for own in found["pages"]]
     return found

@@ -27,6 +27,8 @@ _DECODERS = {
 }
 _CHANNELS = {"1": 1, "L": 1, "RGB": 3, "RGBA": 4, "CMYK": 4}
 _X_RESOLUTION = 282
+_IMAGES = 0xB001  # how many there are in a file of several, CIPA DC-007
+_RESOURCES = b"Photoshop 3.0\0"
 _EXIF_HEAD = b"Exif\0\0"
 # The length of a JPEG segment is 16 bits; a longer block is left out rather than spread over non-standard segments.
 _JPEG_SEGMENT = 65_500
@@ -83,6 +85,12 @@ def _metadata(picture: Any, mode: str) -> Metadata:
     if exif := picture.info.get("exif", b"").removeprefix(_EXIF_HEAD):
         found["exif"] = exif
         found["orientation"] = orientation_of(exif)
+    segments = [content for name, content in getattr(picture, "applist", ()) if name == "APP13"]
+    if resources := b"".join(part.removeprefix(_RESOURCES) for part in segments if part.startswith(_RESOURCES)):
+        found["photoshop"] = resources
+    images = tags_of(picture.info.get("mp", b"")).get(_IMAGES)
+    if images and isinstance(images.value, bytes) and (count := int.from_bytes(images.value, "little")) > 1:
+        found["further_images"] = count - 1
     if isinstance(comment := picture.info.get("comment"), bytes) and (text := text_of(comment)):
         found["description"] = text
     # Where a JPEG file has no resolution, Pillow makes up one of 72.
@@ -126,7 +134,7 @@ def page_writer(stream: BinaryIO, first: Image, pages: int, format_name: str) ->
 
 def too_long(metadata: Metadata) -> set[str]:
     """The blocks that do not fit into a segment of a JPEG file."""
-    return {key for key in ("exif", "xmp", "description") if len(metadata.get(key, "")) > _JPEG_SEGMENT}
+    return {key for key in ("exif", "xmp", "photoshop", "description") if len(metadata.get(key, "")) > _JPEG_SEGMENT}
 
 
 def _told(metadata: Metadata, format_name: str) -> Metadata:
@@ -140,7 +148,10 @@ def _told(metadata: Metadata, format_name: str) -> Metadata:
         options |= {name: block for name, block in blocks.items() if block and name not in left_out}
         if "icc_profile" in metadata:
             options["icc_profile"] = metadata["icc_profile"]
-        if format_name == "JPEG" and "description" in metadata and "description" not in left_out:
+        if format_name == "JPEG" and "photoshop" in metadata.keys() - left_out:
+            segment = _RESOURCES + metadata["photoshop"]
+            options["extra"] = b"\xff\xed" + (len(segment) + 2).to_bytes(2, "big") + segment
+        if format_name == "JPEG" and "description" in metadata.keys() - left_out:
             options["comment"] = metadata["description"].encode("utf-8", "surrogateescape")
     if format_name != "WebP" and metadata.get("resolution", ("none",))[-1] != "none":
         x, y, unit = metadata["resolution"]

@@ -11,7 +11,7 @@ import numpy.typing as npt
 
 from ..errors import ImgtoolError
 from ._files import PathLike, published, shown
-from ._image import STRUCTURE, Image, layout
+from ._image import STRUCTURE, Image, layout, without
 from ._kept import lost
 from .formats import Format, in_words, named, output_format
 
@@ -126,7 +126,7 @@ def displaced(image: Image) -> tuple[Image, str]:
     >>> displaced(Image(np.zeros((4, 5)), None, {"nifti": bytes(352), "xmp": b"<x/>"}))[1]
     'the NIfTI header'
     """
-    kept = {key: value for key, value in image.metadata.items() if key not in ("geo", "nifti")}
+    kept = without(image.metadata, {"geo", "nifti", "overlays"})
     return Image(image.data, image.channel_axis, kept), in_words(image.metadata.keys() - kept.keys())
 
 

@@ -53,7 +53,8 @@ OME_TYPES = {
 _OME = frozenset(OME_TYPES) - {"bool"}
 _PROFILED = frozenset({"icc_profile", "exif", "xmp", "orientation"})
 _DESCRIBED = _PROFILED | {"resolution", "description"}
-_TIFF_KEEPS = _DESCRIBED | {"ome_xml", "imagej", "geo", "compression"}
+_IMAGEJ = frozenset({"imagej", "imagej_tags", "overlays"})
+_TIFF_KEEPS = _DESCRIBED | _IMAGEJ | {"ome_xml", "geo", "photoshop", "tiff_tags", "pages", "compression"}
 _VOLUMES: dict[str, frozenset[str] | set[str]] = {"gray": _ANY - {"float16"}, "RGB": _EIGHT, "RGBA": _EIGHT}
 FORMATS = (
     Format(
@@ -74,7 +75,14 @@ FORMATS = (
         keeps=_TIFF_KEEPS,
     ),
     Format("NPY", "_npy", (".npy",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
-    Format("JPEG", "_pillow", (".jpg", ".jpeg"), {"gray": _EIGHT, "RGB": _EIGHT}, keeps=_DESCRIBED, largest=65_500),
+    Format(
+        "JPEG",
+        "_pillow",
+        (".jpg", ".jpeg"),
+        {"gray": _EIGHT, "RGB": _EIGHT},
+        keeps=_DESCRIBED | {"photoshop"},
+        largest=65_500,
+    ),
     Format(
         "WebP",
         "_pillow",
@@ -105,7 +113,7 @@ FORMATS = (
         (".ome.tif", ".ome.tiff"),
         dict.fromkeys(("gray", *_COLOURS, "multichannel"), _OME),
         pages=True,
-        keeps=_TIFF_KEEPS - {"description", "imagej"},
+        keeps=_TIFF_KEEPS - _IMAGEJ - {"description"},
     ),
     Format("NIfTI", "_volume", (".nii",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
     Format("NIfTI.gz", "_volume", (".nii.gz",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
@@ -239,6 +247,13 @@ _WORDS = {
     "gamma": "gamma and primaries",
     "ome_xml": "OME-XML",
     "imagej": "ImageJ's notes",
+    "imagej_tags": "ImageJ's labels and ranges",
+    "overlays": "ImageJ's overlays",
+    "photoshop": "Photoshop's resources",
+    "tiff_tags": "further TIFF tags",
+    "private_tags": "private TIFF tags",
+    "pages": "what single pages say",
+    "further_images": "the file's further images (reduced copies, labels)",
     "geo": "the georeference",
     "nifti": "the NIfTI header",
     "frames": "the timing of the frames",

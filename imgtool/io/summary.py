@@ -4,7 +4,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from . import _ome
+from . import _imagej, _ome
 from ._exif import tags_of
 from ._image import Metadata
 
@@ -23,7 +23,7 @@ def summary(metadata: Metadata) -> dict[str, Any]:
     -------
     dict
         Of ``ome_xml`` axes, sizes of pixels and names of channels, of ``imagej`` its entries, of ``exif`` who took the
-        picture, when, and with what.
+        picture, when, and with what; of ``pages`` the same for each page after the first.
 
     Examples
     --------
@@ -50,12 +50,24 @@ def _exif(block: bytes) -> dict[str, Any]:
     return {"bytes": len(block), **found}
 
 
-def _imagej(text: str) -> dict[str, str]:
+def _notes(text: str) -> dict[str, str]:
     return dict(re.findall(r"^([^=\n]+)=(.*)$", text, re.MULTILINE))
 
 
 def _geo(found: dict[str, Any]) -> dict[str, Any]:
     return {"tags": sorted(found["tags"])}
+
+
+def _tags(found: dict[int, Any]) -> list[int]:
+    return sorted(found)
+
+
+def _overlays(found: dict[str, Any]) -> dict[str, Any]:
+    return _imagej.summary(found["entries"])
+
+
+def _pages(own: list[Metadata]) -> list[dict[str, Any]]:
+    return [summary(entries) for entries in own]
 
 
 def _nifti(header: bytes) -> dict[str, Any]:
@@ -66,8 +78,12 @@ def _nifti(header: bytes) -> dict[str, Any]:
 
 _READERS: dict[str, Callable[[Any], Any]] = {
     "exif": _exif,
-    "imagej": _imagej,
+    "imagej": _notes,
+    "imagej_tags": _imagej.summary,
+    "overlays": _overlays,
     "geo": _geo,
+    "tiff_tags": _tags,
+    "pages": _pages,
     "ome_xml": _ome.summary,
     "nifti": _nifti,
 }

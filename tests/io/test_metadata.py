@@ -12,7 +12,7 @@ from PIL import ImageOps
 
 from imgtool import io
 from imgtool.errors import ImgtoolError
-from imgtool.io import Image, _exif, _ome, _tiff
+from imgtool.io import Image, _exif, _ome, _tiffwriter
 
 EXIF, GPS = 0x8769, 0x8825
 XMP = b"<x:xmpmeta xmlns:x='adobe:ns:meta/'><rdf:Description tiff:Orientation='6'/></x:xmpmeta>"
@@ -65,7 +65,7 @@ def test_an_exif_block_is_kept_byte_for_byte(tmp_path, extension):
 
 
 def test_bigtiff_and_big_endian_files_tell_of_the_camera_too(tmp_path, monkeypatch):
-    monkeypatch.setattr(_tiff, "_BIG", 10)
+    monkeypatch.setattr(_tiffwriter, "_BIG", 10)
     io.write(tmp_path / "big.tif", Image(colours(), -1, {"exif": block()}))
     assert (tmp_path / "big.tif").read_bytes()[:4] == b"II+\0"
     exif = Pictures.Exif()
@@ -190,6 +190,27 @@ def test_a_description_goes_from_every_format_into_every_other(tmp_path, source,
     io.write(tmp_path / f"a{source}", Image(colours(), -1, {"description": "naïve, 5 µm"}))
     io.write(tmp_path / f"b{goal}", io.read(tmp_path / f"a{source}"))
     assert io.read(tmp_path / f"b{goal}").metadata["description"] == "naïve, 5 µm"
+
+
+def test_photoshops_resources_go_between_jpeg_and_tiff(tmp_path):
+    resources = b"8BIM\x04\x04\0\0\0\0\0\x08\x1c\x02\x05\0\x03cat"
+    io.write(tmp_path / "a.jpg", Image(colours(), -1, {"photoshop": resources, "icc_profile": b"profile", "xmp": XMP}))
+    with Pictures.open(tmp_path / "a.jpg") as picture:
+        assert picture.info["photoshop"] == {0x0404: resources[12:]}
+        assert picture.info["icc_profile"] == b"profile"
+    io.write(tmp_path / "b.tif", io.read(tmp_path / "a.jpg"))
+    io.write(tmp_path / "c.jpg", io.read(tmp_path / "b.tif"))
+    image = io.read(tmp_path / "c.jpg")
+    assert (image.metadata["photoshop"], image.metadata["xmp"]) == (resources, XMP)
+    assert io.unkept("d.jpg", Image(colours(), -1, {"photoshop": bytes(70_000)})) == "Photoshop's resources"
+
+
+def test_of_a_jpeg_with_several_images_the_first_is_read_and_the_others_are_told(tmp_path):
+    first, second = (Pictures.fromarray(data) for data in (colours(), colours(6, 8)))
+    first.save(tmp_path / "a.jpg", format="MPO", save_all=True, append_images=[second])
+    image = io.read(tmp_path / "a.jpg")
+    assert image.data.shape == (12, 17, 3)
+    assert io.unkept("b.jpg", image) == "the file's further images (reduced copies, labels)"
 
 
 def test_a_description_stands_in_a_png_once(tmp_path):

@@ -60,6 +60,26 @@ def test_pages_that_lie_behind_one_another_without_a_directory_are_found(tmp_pat
         assert_array_equal([page.data for page in collected(tmp_path / name)], data)
 
 
+def test_pages_of_a_large_stack_of_imagej_are_read_singly(tmp_path):
+    # More than 4 GiB are one directory, and a note of how many pages lie behind it.
+    data = stack((5, 9, 7))
+    tifffile.imwrite(tmp_path / "a.tif", data, imagej=True, byteorder=">", metadata={"axes": "ZYX"})
+    content = bytearray((tmp_path / "a.tif").read_bytes())
+    with tifffile.TiffFile(tmp_path / "a.tif") as file:
+        page = file.pages.first
+        link = page.offset + 2 + 12 * len(page.tags)
+        end = page.dataoffsets[0] + data.nbytes
+    content[link : link + 4] = bytes(4)
+    (tmp_path / "a.tif").write_bytes(content)
+    with io.open_pages(tmp_path / "a.tif") as pages:
+        assert len(pages) == 5
+        assert_array_equal([pages[number].data for number in (3, 0, 4)], data[[3, 0, 4]])
+        assert pages._all is None
+    (tmp_path / "a.tif").write_bytes(content[: end - 1])
+    with pytest.raises(ImgtoolError, match="cut off"):
+        io.probe(tmp_path / "a.tif")
+
+
 def test_the_limit_of_pixels_is_that_of_a_page(tmp_path):
     io.write(tmp_path / "a.tif", Image(stack((4, 9, 7))))
     assert len(collected(tmp_path / "a.tif", max_pixels=63)) == 4

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from imgtool import io
 from imgtool.errors import ImgtoolError
-from imgtool.io import _tiff
+from imgtool.io import _tiffwriter
 from imgtool.io.formats import FORMATS
 
 Build = Callable[..., bytes]
@@ -292,7 +292,7 @@ def test_a_written_stack_is_one_series_of_pages(tmp_path: Path) -> None:
 
 
 def test_what_is_too_large_for_tiff_becomes_bigtiff(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(_tiff, "_BIG", 99)
+    monkeypatch.setattr(_tiffwriter, "_BIG", 99)
     for size, version in ((9, b"II*\0"), (10, b"II+\0")):
         image = random_image((size, 11), "uint8", 1)
         io.write(tmp_path / "a.tif", image, overwrite=True)
