@@ -15,56 +15,18 @@ from samples cimport STEP
 from tables cimport Levels, add_windows, sub_bin, sub_bin_count
 from windows cimport Mapping, find_samples
 
-cdef extern from *:
-    """
-    enum {
-        PLACES = 256,      /* between the edges of moving's sub-bins */
-        NUMBER = 36        /* the lowest bit of a cell's number of samples, above that of the sum of their places */
-    };
-    #define ONE_MORE (1ull << NUMBER)
-
-    /* A number of samples, or sum of places, as a double: so a conversion in vectors for every instruction set. */
-    static inline double as_double(uint64_t bits)
-    {
-        double two_to_52 = 0x1p52, sum;
-        bits |= 0x4330000000000000ull;
-        __builtin_memcpy(&sum, &bits, sizeof sum);
-        return sum - two_to_52;
-    }
-
-    static inline void unpack_counts(const uint64_t *counts, int count, double *pairs)
-    {
-        for (int i = 0; i < count; i++) {
-            pairs[2 * i] = as_double(counts[i] >> NUMBER);
-            pairs[2 * i + 1] = as_double(counts[i] & (ONE_MORE - 1));
-        }
-    }
-
-    /* Two neighbouring floats. Wide gathers are slower than loading such pairs one by one. */
-    typedef double slope_pair __attribute__((aligned(4), may_alias));
-    """
+cdef extern from "counts.h" nogil:
     enum:
         PLACES
-    const uint64_t ONE_MORE
-    ctypedef double slope_pair
-    void unpack_counts(const uint64_t *counts, int count, double *pairs) nogil
-
-cdef enum:
-    # What the words of cells hold without one running into the next.
-    MOST_CELLS = 1 << 24
-    MOST_SAMPLES = 1 << 28
-
-
-cdef inline int moving_per_bin(int per_bin) noexcept nogil:
-    """Sub-bins of moving per bin, from those of fixed."""
-    return max(1, per_bin // 2)
-
+    void count_cells(uint64_t *counts, const unsigned int *cells, int count)
+    void unpack_counts(const uint64_t *counts, int columns, double *out)
+    void pack_slopes(const double *rows, int columns, const double *weights, unsigned int *out)
+    void look_up_slopes(const unsigned int *table, const unsigned int *cells, int count, float *out)
 
 cdef inline void place_windows(
     int bins, double low, double high, int per_bin, const Levels *levels, int *first, double *weights, double *slopes
 ) noexcept nogil:
-    """Of moving: two rows of four for each sub-bin, one for what belongs to a number of samples, or to a look-up's
-    result at place 0, one for what each place adds.
+    """Of moving: for each sub-bin its windows at place 0, and after all of these for each what every place adds.
 
     The second derivative is that of samples evenly between the edges.
     """
@@ -82,17 +44,17 @@ cdef inline void place_windows(
         cubic_weights(t, w)
         cubic_slopes(t, s)
         bend[0], bend[1], bend[2], bend[3] = 1 - t, 3 * t - 2, 1 - 3 * t, t
-        first[2 * i] = first[2 * i + 1] = whole - 1
+        first[i] = first[count + i] = whole - 1
         for k in range(4):
             if spread:
-                weights[8 * i + k] = w[k] + wider * bend[k] - middle * unit * s[k]
-                weights[8 * i + 4 + k] = unit * s[k]
-                slopes[8 * i + k] = s[k] - middle * unit * bend[k]
-                slopes[8 * i + 4 + k] = unit * bend[k]
+                weights[4 * i + k] = w[k] + wider * bend[k] - middle * unit * s[k]
+                weights[4 * (count + i) + k] = unit * s[k]
+                slopes[4 * i + k] = s[k] - middle * unit * bend[k]
+                slopes[4 * (count + i) + k] = unit * bend[k]
             else:
-                weights[8 * i + k], weights[8 * i + 4 + k] = w[k], 0
+                weights[4 * i + k], weights[4 * (count + i) + k] = w[k], 0
                 # Where values are held, at either end, moving them changes nothing.
-                slopes[8 * i + k], slopes[8 * i + 4 + k] = s[k] if 0 < i < count - 1 else 0, 0
+                slopes[4 * i + k], slopes[4 * (count + i) + k] = s[k] if 0 < i < count - 1 else 0, 0
 
 
 cdef inline void sub_bin_places(
@@ -109,8 +71,8 @@ cdef inline void sub_bin_places(
 
 
 cdef inline void add_counts(
-    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, int per_bin,
-    uint64_t *counts, unsigned int *cells
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, int fixed_per_bin,
+    int moving_per_bin, uint64_t *counts, unsigned int *cells
 ) noexcept nogil:
     """Count samples, and remember each one's cell and place."""
     # Missing samples are counted, too, in a cell behind all others, where the look-up finds a zero.
@@ -118,49 +80,58 @@ cdef inline void add_counts(
     cdef float place[STEP]
     cdef float exists[STEP]
     cdef int k
-    cdef int rows = sub_bin_count(fixed_mapping.low, fixed_mapping.high, per_bin)
-    cdef int across = moving_per_bin(per_bin)
-    cdef int columns = sub_bin_count(moving_mapping.low, moving_mapping.high, across)
+    cdef int rows = sub_bin_count(fixed_mapping.low, fixed_mapping.high, fixed_per_bin)
+    cdef int columns = sub_bin_count(moving_mapping.low, moving_mapping.high, moving_per_bin)
     cdef unsigned int down = columns * PLACES, nowhere = rows * down, cell
-    sub_bin_places(fixed, fixed_mapping, per_bin, row)
-    sub_bin_places(moving, moving_mapping, across * PLACES, place)
+    sub_bin_places(fixed, fixed_mapping, fixed_per_bin, row)
+    sub_bin_places(moving, moving_mapping, moving_per_bin * PLACES, place)
     find_samples(fixed, moving, exists)
     for k in range(STEP):
         # The first sub-bin is for the low end alone; the last, which the span leads to, for the high end.
         cell = (<unsigned int><int>row[k] + 1 if row[k] > 0 else 0) * down
         cell += <unsigned int><int>place[k] + PLACES if place[k] > 0 else 0
         cells[k] = cell if exists[k] != 0 else nowhere
-    for k in range(STEP):
-        counts[cells[k] // PLACES] += ONE_MORE | (cells[k] % PLACES)
+    count_cells(counts, cells, STEP)
 
 
-cdef inline void look_up(const float *table, const unsigned int *cells, real *out) noexcept nogil:
+cdef inline void look_up(const unsigned int *table, const unsigned int *cells, real *out) noexcept nogil:
     """The slopes of a step of samples."""
     cdef int k
-    cdef float both[2 * STEP]
-    for k in range(STEP):
-        (<slope_pair *>both)[k] = (<const slope_pair *>table)[cells[k] // PLACES]
-    for k in range(STEP):
-        out[k] = both[2 * k] + <float><int>(cells[k] % PLACES) * both[2 * k + 1]
+    cdef float slopes[STEP]
+    if real is float:
+        look_up_slopes(table, cells, STEP, out)
+    else:
+        look_up_slopes(table, cells, STEP, slopes)
+        for k in range(STEP):
+            out[k] = slopes[k]
 
 
 cdef inline void gather_counts(
-    const uint64_t *counts, int rows, int columns, const int *first, const double *weights, int bins, double *pairs,
+    const uint64_t *counts, int rows, int columns, const int *first, const double *weights, int bins, double *line,
     double *out
 ) noexcept nogil:
-    """Sub-bins of fixed to bins: `counts` is rows x columns; `out` bins x columns x 2, of numbers and sums of places.
+    """Sub-bins of fixed to bins: `counts` is rows x columns, `out` bins x 2 columns: numbers, then sums of places.
 
-    `pairs` has room for a row of those.
+    `line` has room for a row of those.
     """
     cdef int i, x
     cdef uint64_t some
-    cdef const uint64_t *line
+    cdef const uint64_t *row
     memset(out, 0, sizeof(double) * bins * 2 * columns)
     for i in range(rows):
-        line = counts + <Py_ssize_t>i * columns
+        row = counts + <Py_ssize_t>i * columns
         some = 0
         for x in range(columns):
-            some |= line[x]
+            some |= row[x]
         if some != 0:
-            unpack_counts(line, columns, pairs)
-            add_windows(<const double *>pairs, 2 * columns, first[i], weights + 4 * i, out)
+            unpack_counts(row, columns, line)
+            add_windows(<const double *>line, 2 * columns, first[i], weights + 4 * i, out)
+
+
+cdef inline void spread_slopes(
+    const double *source, int columns, int rows, const int *first, const double *weights, unsigned int *out
+) noexcept nogil:
+    """Bins of fixed to sub-bins: `source` is bins x 2 columns, slopes and then bends, `out` the table to look up in."""
+    cdef int i
+    for i in range(rows):
+        pack_slopes(source + first[i] * 2 * columns, columns, weights + 4 * i, out + <Py_ssize_t>i * columns)

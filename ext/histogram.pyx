@@ -8,7 +8,7 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObj
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 from bspline cimport real
-from counts cimport MOST_CELLS, MOST_SAMPLES, PLACES, add_counts, gather_counts, look_up, moving_per_bin, place_windows
+from counts cimport add_counts, gather_counts, look_up, place_windows, spread_slopes
 from products cimport end_stream, write_products
 from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look
 from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
@@ -80,11 +80,11 @@ def find_tails(
 cdef class Workspace:
     """NMI of two images, and its derivative, for one pair after another in the same memory.
 
-    `method` is EXACT, HALF (the fixed image in sub-bins, `per_bin` per bin) or COUNTS (both images in sub-bins, those of
-    moving half as many). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each releases the GIL.
+    `method` is EXACT, HALF (the fixed image in sub-bins) or COUNTS (both images, at most 2^28 samples in less than 2^24
+    pairs of sub-bins). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each releases the GIL.
     """
 
-    cdef readonly int bins, per_bin
+    cdef readonly int bins, fixed_per_bin, moving_per_bin
     cdef int method, rows, columns  # sub-bins of fixed, and of moving in COUNTS
     cdef double low, high
     cdef Image fixed, moving
@@ -96,28 +96,31 @@ cdef class Workspace:
     # The windows of sub-bins; of moving in COUNTS a pair for each, see `place_windows`.
     cdef int[::1] fixed_first, moving_first
     cdef double[:, ::1] fixed_weights, fixed_slopes, moving_weights, moving_slopes
-    cdef double[::1] half_table, pairs
+    cdef double[::1] half_table, line
     cdef double[::1] work
     cdef readonly double[:, ::1] joint, slopes
     cdef readonly double[:, ::1] marginals
     cdef readonly double[::1] figures
+    # Slopes by sub-bin of fixed, and what COUNTS looks up.
     cdef float[::1] single_table
     cdef double[::1] double_table
+    cdef unsigned int[::1] words
 
-    def __init__(self, int bins, double low, double high, int method, int per_bin, int lanes):
+    def __init__(
+        self, int bins, double low, double high, int method, int fixed_per_bin, int moving_per_bin, int lanes
+    ):
         import numpy as np
         cdef int image
-        self.bins, self.low, self.high, self.method, self.per_bin = bins, low, high, method, per_bin
-        self.rows = bins if method == EXACT else sub_bin_count(low, high, per_bin)
+        self.bins, self.low, self.high, self.method = bins, low, high, method
+        self.fixed_per_bin, self.moving_per_bin = fixed_per_bin, moving_per_bin
+        self.rows = bins if method == EXACT else sub_bin_count(low, high, fixed_per_bin)
         if method == COUNTS:
-            self.columns = sub_bin_count(low, high, moving_per_bin(per_bin))
-            if <Py_ssize_t>self.rows * self.columns >= MOST_CELLS:
-                raise ValueError("too many cells to count in")
+            self.columns = sub_bin_count(low, high, moving_per_bin)
             self.counts = np.zeros((lanes, self.rows * self.columns + 1), np.uint64)
-            self.single_table = np.zeros(2 * (self.rows * self.columns + 1), np.float32)
+            self.words = np.zeros(self.rows * self.columns + 1, np.uintc)
             self.moving_first = np.zeros(2 * self.columns, np.intc)
             self.moving_weights, self.moving_slopes = np.zeros((2, 2 * self.columns, 4))
-            self.half_table, self.pairs = np.zeros(bins * 2 * self.columns), np.zeros(2 * self.columns)
+            self.half_table, self.line = np.zeros(bins * 2 * self.columns), np.zeros(2 * self.columns)
         else:
             self.parts, self.windows = np.zeros((lanes, bins, bins)), []
             self.single_table, self.double_table = np.zeros(self.rows * bins, np.float32), np.zeros(self.rows * bins)
@@ -137,10 +140,10 @@ cdef class Workspace:
         """
         cdef Levels levels = Levels(one, step)
         if image == 0 and self.method != EXACT:
-            sub_bin_windows(self.bins, self.low, self.high, self.per_bin, &levels, &self.fixed_first[0],
+            sub_bin_windows(self.bins, self.low, self.high, self.fixed_per_bin, &levels, &self.fixed_first[0],
                             &self.fixed_weights[0, 0], &self.fixed_slopes[0, 0])
         elif image == 1 and self.method == COUNTS:
-            place_windows(self.bins, self.low, self.high, moving_per_bin(self.per_bin), &levels,
+            place_windows(self.bins, self.low, self.high, self.moving_per_bin, &levels,
                           &self.moving_first[0], &self.moving_weights[0, 0], &self.moving_slopes[0, 0])
 
     def take(self, Image fixed not None, double fixed_origin, double fixed_scale, Image moving not None,
@@ -148,8 +151,6 @@ cdef class Workspace:
         """The images to compare, and the intensities at `low` and bins per intensity that map them."""
         if fixed.samples.size != moving.samples.size or fixed.single != moving.single:
             raise ValueError("images to compare have the same number of samples and one precision")
-        if self.method == COUNTS and fixed.samples.size > MOST_SAMPLES:
-            raise ValueError("too many samples to count")
         self.fixed, self.moving = fixed, moving
         self.fixed_mapping = Mapping(fixed_origin, self.low, fixed_scale, self.low, self.high)
         self.moving_mapping = Mapping(moving_origin, self.low, moving_scale, self.low, self.high)
@@ -208,7 +209,7 @@ cdef class Workspace:
                     for i in range(self.counts.shape[1]):
                         self.counts[0, i] += self.counts[lane, i]
                 gather_counts(&self.counts[0, 0], self.rows, columns, &self.fixed_first[0], &self.fixed_weights[0, 0],
-                              bins, &self.pairs[0], &self.half_table[0])
+                              bins, &self.line[0], &self.half_table[0])
                 gather_columns(&self.half_table[0], bins, 2 * columns, &self.moving_first[0],
                                &self.moving_weights[0, 0], bins, &self.joint[0, 0])
             else:
@@ -223,16 +224,16 @@ cdef class Workspace:
     cdef void fill_tables(self) noexcept nogil:
         # Per unit of intensity of moving.
         cdef Py_ssize_t i
-        cdef int bins = self.bins, rows = self.rows, columns = 2 * self.columns
+        cdef int bins = self.bins, rows = self.rows, columns = self.columns
         cdef double scale = self.moving_mapping.scale
         cdef double *slopes = &self.slopes[0, 0]
         for i in range(bins * bins):
             slopes[i] *= scale
         if self.method == COUNTS:
-            spread_columns(slopes, bins, bins, columns, &self.moving_first[0], &self.moving_slopes[0, 0],
+            spread_columns(slopes, bins, bins, 2 * columns, &self.moving_first[0], &self.moving_slopes[0, 0],
                            &self.half_table[0])
-            spread_rows(&self.half_table[0], columns, rows, &self.fixed_first[0], &self.fixed_weights[0, 0],
-                        &self.single_table[0])
+            spread_slopes(&self.half_table[0], columns, rows, &self.fixed_first[0], &self.fixed_weights[0, 0],
+                          &self.words[0])
         elif self.method == HALF:
             if self.fixed.single:
                 spread_rows(slopes, bins, rows, &self.fixed_first[0], &self.fixed_weights[0, 0], &self.single_table[0])
@@ -291,10 +292,10 @@ cdef void add_samples(
             if w.method == EXACT:
                 add_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, sums, w.bins)
             elif w.method == HALF:
-                add_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, sums, w.bins)
+                add_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, sums, w.bins)
             else:
-                add_counts(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, &w.counts[lane, 0],
-                           &w.cells[start + first])
+                add_counts(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, w.moving_per_bin,
+                           &w.counts[lane, 0], &w.cells[start + first])
         start += count
 
 
@@ -306,7 +307,7 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
     cdef const real *table
     if w.method == COUNTS:
         for first in range(0, count, 64):  # STEP
-            look_up(&w.single_table[0], &w.cells[start + first], out + first)
+            look_up(&w.words[0], &w.cells[start + first], out + first)
         return
     if real is float:
         table = &w.single_table[0]
@@ -318,7 +319,7 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
         if w.method == EXACT:
             slope_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, table, w.bins, out + first)
         else:
-            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, table, w.bins, out + first)
+            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, table, w.bins, out + first)
 
 
 cdef void multiply_slopes(
