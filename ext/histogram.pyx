@@ -1,25 +1,30 @@
-"""Joint histograms with cubic B-spline Parzen windows on both images, NMI, and its derivative for each sample.
+"""NMI of two images by joint histograms with cubic B-spline Parzen windows, and its derivative for each sample.
 
-An image is a flat sequence of samples with bin coordinates in an interval [low, high] within [1, bins - 2]; one that is
-masked, NaN or infinite in either image does not exist.
+An image is a flat sequence of samples, mapped on the way to bin coordinates in an interval [low, high] within
+[1, bins - 2]; one that is masked, NaN or infinite in either image does not exist.
 """
 
 from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObject_GetBuffer, Py_buffer
-from libc.math cimport NAN
+from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 from bspline cimport real
-from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look, padded
+from counts cimport add_counts, gather_counts, look_up, place_windows, spread_slopes
+from products cimport end_stream, write_products
+from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look
 from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
                      sub_bin_windows, tabulate)
 from tails cimport Tails, collect_tails
-from windows cimport (Mapping, add_counts, add_exact, add_half, result, slope_exact, slope_half, stretched,
-                      to_coordinates)
+from windows cimport Mapping, add_exact, add_half, result, slope_exact, slope_half, stretched
 
 
 cdef enum Method:  # the order of imgtool.metrics.METHODS
     EXACT
     HALF
     COUNTS
+
+
+cdef enum:
+    STREAMED = 1 << 21  # bytes of a result that no second-level cache holds beside what it is made of
 
 
 cdef class Image:
@@ -72,144 +77,74 @@ def find_tails(
     return (found.finite, found.below, found.above, found.low_ties, found.high_ties) if complete else None
 
 
-def bin_coordinates(
-    const real[::1] values, real origin, real scale, real low, real high, real[::1] out, Py_ssize_t start,
-    Py_ssize_t stop
-):
-    """`low + (values - origin) * scale`, held within [low, high]; NaN and infinite values become NaN."""
-    cdef Mapping mapping = Mapping(origin, low, scale, low, high)
-    cdef real value[STEP]
-    cdef real position[STEP]
-    cdef int i, count
-    with nogil:
-        while start < stop:
-            count = <int>min(STEP, stop - start)
-            for i in range(STEP):
-                value[i] = values[start + i] if i < count else 0
-            to_coordinates(value, &mapping, position)
-            for i in range(count):
-                out[start + i] = position[i] if value[i] - value[i] == 0 else <real>NAN
-            start += count
-
-
-cdef Mapping identity(int bins):
-    return Mapping(0, 0, 1, 1, bins - 2)
-
-
-def joint_histogram(
-    const real[::1] fixed, const real[::1] warped, double[:, ::1] table, Py_ssize_t start, Py_ssize_t stop
-):
-    """Add the Parzen windows of samples [start, stop) to `table` (fixed bins, warped bins)."""
-    cdef int count, bins = <int>table.shape[0]
-    cdef Mapping mapping = identity(bins)
-    cdef real f[STEP]
-    cdef real m[STEP]
-    import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
-    cdef double[::1] windows = np.zeros(bins * stretched(bins))
-    with nogil:
-        while start < stop:
-            count = <int>min(STEP, stop - start)
-            add_exact(padded(&fixed[start], count, STEP, f), padded(&warped[start], count, STEP, m), &mapping, &mapping,
-                      &windows[0], bins)
-            start += count
-        fold(&windows[0], stretched(bins), bins, bins, &table[0, 0])
-
-
-def sample_slopes(
-    const real[::1] fixed, const real[::1] warped, const real[:, ::1] table, real low, real high, real[::1] out,
-    Py_ssize_t start, Py_ssize_t stop
-):
-    """The sum over bins r, s of B3(fixed - r) B3'(warped - s) table[r, s] for each of the samples [start, stop).
-
-    Missing samples, and those with a warped value not strictly between `low` and `high`, get 0.
-    """
-    cdef int i, count, bins = <int>table.shape[0]
-    cdef Mapping mapping = identity(bins), held = mapping
-    cdef real f[STEP]
-    cdef real m[STEP]
-    cdef real slope[STEP]
-    held.low, held.high = max(low, held.low), min(high, held.high)
-    with nogil:
-        while start < stop:
-            count = <int>min(STEP, stop - start)
-            slope_exact(padded(&fixed[start], count, STEP, f), padded(&warped[start], count, STEP, m), &mapping, &held,
-                        &table[0, 0], bins, slope)
-            for i in range(count):
-                out[start + i] = slope[i]
-            start += count
-
-
-def score(double[:, ::1] table):
-    """NMI of a joint histogram, and the table whose windowed sum is its derivative, as `tabulate` makes them."""
-    cdef int bins = <int>table.shape[0]
-    import numpy as np
-    marginals, slopes, work, figures = np.empty((2, bins)), np.empty((bins, bins)), np.empty(2 * bins), np.empty(5)
-    cdef double[:, ::1] marginals_view = marginals, slopes_view = slopes
-    cdef double[::1] work_view = work, figures_view = figures
-    with nogil:
-        tabulate(&table[0, 0], bins, &marginals_view[0, 0], &marginals_view[1, 0], &slopes_view[0, 0], &work_view[0],
-                 &figures_view[0])
-    return figures_view[4], slopes
-
-
 cdef class Workspace:
     """NMI of two images, and its derivative, for one pair after another in the same memory.
 
-    `method` is EXACT, HALF (the fixed image in sub-bins, `per_bin` per bin) or COUNTS (both images in sub-bins). One
-    evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each releases the GIL.
+    `method` is EXACT, HALF (the fixed image in sub-bins) or COUNTS (both images, at most 2^28 samples in less than 2^24
+    pairs of sub-bins). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each releases the GIL.
     """
 
-    cdef readonly int bins, per_bin, columns
-    cdef int method
+    cdef readonly int bins, fixed_per_bin, moving_per_bin
+    cdef int method, rows, columns  # sub-bins of fixed, and of moving in COUNTS
     cdef double low, high
     cdef Image fixed, moving
     cdef Mapping fixed_mapping, moving_mapping
     cdef double[:, :, ::1] parts  # of EXACT and HALF: a histogram per lane
     cdef list windows  # of EXACT and HALF: tables to sum in, all zero, one for each thread that has asked
-    cdef unsigned int[:, ::1] counts  # of COUNTS: a table per lane, and a cell for the missing samples
-    cdef int[::1] cells  # of COUNTS: where each sample was counted
-    # The windows of sub-bins, of fixed and of moving.
-    cdef int[:, ::1] first
-    cdef double[:, :, ::1] weights, narrow_slopes
-    cdef double[::1] half_table
+    cdef uint64_t[:, ::1] counts  # of COUNTS: a table per lane, and a cell for the missing samples
+    cdef unsigned int[::1] cells  # of COUNTS: where each sample was counted
+    # The windows of sub-bins; of moving in COUNTS a pair for each, see `place_windows`.
+    cdef int[::1] fixed_first, moving_first
+    cdef double[:, ::1] fixed_weights, fixed_slopes, moving_weights, moving_slopes
+    cdef double[::1] half_table, line
     cdef double[::1] work
     cdef readonly double[:, ::1] joint, slopes
     cdef readonly double[:, ::1] marginals
     cdef readonly double[::1] figures
+    # Slopes by sub-bin of fixed, and what COUNTS looks up.
     cdef float[::1] single_table
     cdef double[::1] double_table
+    cdef unsigned int[::1] words
 
-    def __init__(self, int bins, double low, double high, int method, int per_bin, int lanes):
+    def __init__(
+        self, int bins, double low, double high, int method, int fixed_per_bin, int moving_per_bin, int lanes
+    ):
         import numpy as np
-        cdef int image, rows
-        self.bins, self.low, self.high, self.method, self.per_bin = bins, low, high, method, per_bin
-        self.columns = sub_bin_count(low, high, per_bin)
-        rows = bins if method == EXACT else self.columns
+        cdef int image
+        self.bins, self.low, self.high, self.method = bins, low, high, method
+        self.fixed_per_bin, self.moving_per_bin = fixed_per_bin, moving_per_bin
+        self.rows = bins if method == EXACT else sub_bin_count(low, high, fixed_per_bin)
         if method == COUNTS:
-            self.counts = np.zeros((lanes, rows * rows + 1), np.uint32)
-            self.single_table = np.zeros(rows * rows + 1, np.float32)
+            self.columns = sub_bin_count(low, high, moving_per_bin)
+            self.counts = np.zeros((lanes, self.rows * self.columns + 1), np.uint64)
+            self.words = np.zeros(self.rows * self.columns + 1, np.uintc)
+            self.moving_first = np.zeros(2 * self.columns, np.intc)
+            self.moving_weights, self.moving_slopes = np.zeros((2, 2 * self.columns, 4))
+            self.half_table, self.line = np.zeros(bins * 2 * self.columns), np.zeros(2 * self.columns)
         else:
             self.parts, self.windows = np.zeros((lanes, bins, bins)), []
-            self.single_table = np.zeros(rows * bins, np.float32)
-            self.double_table = np.zeros(rows * bins)
+            self.single_table, self.double_table = np.zeros(self.rows * bins, np.float32), np.zeros(self.rows * bins)
         if method != EXACT:
-            self.first = np.zeros((2, rows), np.intc)
-            self.weights, self.narrow_slopes = np.zeros((2, rows, 4)), np.zeros((2, rows, 4))
-            self.half_table = np.zeros(bins * rows)
+            self.fixed_first = np.zeros(self.rows, np.intc)
+            self.fixed_weights, self.fixed_slopes = np.zeros((2, self.rows, 4))
             for image in range(2):
                 self.set_levels(image, 0, 0)
-        self.cells = np.zeros(0, np.intc)
+        self.cells = np.zeros(0, np.uintc)
         self.joint, self.slopes = np.zeros((bins, bins)), np.zeros((bins, bins))
         self.marginals, self.work, self.figures = np.zeros((2, bins)), np.zeros(2 * bins), np.zeros(5)
 
     def set_levels(self, int image, double one, double step):
         """The fixed (0) or moving (1) image has values at the coordinate `one` and multiples of `step` from it only.
 
-        Not used by EXACT; `step` is 0 where there are no levels, as in the beginning.
+        Of use where the image is put into sub-bins; `step` is 0 where there are no levels, as in the beginning.
         """
         cdef Levels levels = Levels(one, step)
-        sub_bin_windows(self.bins, self.low, self.high, self.per_bin, &levels, &self.first[image, 0],
-                        &self.weights[image, 0, 0], &self.narrow_slopes[image, 0, 0])
+        if image == 0 and self.method != EXACT:
+            sub_bin_windows(self.bins, self.low, self.high, self.fixed_per_bin, &levels, &self.fixed_first[0],
+                            &self.fixed_weights[0, 0], &self.fixed_slopes[0, 0])
+        elif image == 1 and self.method == COUNTS:
+            place_windows(self.bins, self.low, self.high, self.moving_per_bin, &levels,
+                          &self.moving_first[0], &self.moving_weights[0, 0], &self.moving_slopes[0, 0])
 
     def take(self, Image fixed not None, double fixed_origin, double fixed_scale, Image moving not None,
              double moving_origin, double moving_scale):
@@ -222,7 +157,7 @@ cdef class Workspace:
         cdef Py_ssize_t whole_steps = (fixed.samples.size + STEP - 1) // STEP * STEP
         if self.method == COUNTS and self.cells.shape[0] != whole_steps:
             import numpy as np
-            self.cells = np.empty(whole_steps, np.intc)
+            self.cells = np.empty(whole_steps, np.uintc)
 
     def add(self, int lane, Py_ssize_t start, Py_ssize_t stop):
         """The joint histogram of samples [start, stop), in the place of what was in this lane.
@@ -234,7 +169,7 @@ cdef class Workspace:
         cdef double[::1] windows = None
         cdef double *sums = NULL
         if self.method == COUNTS:
-            memset(&self.counts[lane, 0], 0, sizeof(unsigned int) * self.counts.shape[1])
+            memset(&self.counts[lane, 0], 0, sizeof(uint64_t) * self.counts.shape[1])
         else:
             windows = self.windows.pop() if self.windows else self.no_windows()
             sums = &windows[0]
@@ -250,15 +185,15 @@ cdef class Workspace:
 
     cdef object no_windows(self):
         import numpy as np
-        return np.zeros(self.bins * stretched(self.bins) if self.method == EXACT else self.columns * self.bins)
+        return np.zeros(self.bins * stretched(self.bins) if self.method == EXACT else self.rows * self.bins)
 
     cdef void settle(self, double *sums, double *part) noexcept nogil:
         """Make a histogram of the windows that were summed, which become 0."""
         cdef int bins = self.bins
         if self.method == HALF:
-            gather_rows(<const double *>sums, self.columns, bins, &self.first[0, 0], &self.weights[0, 0, 0], bins,
+            gather_rows(<const double *>sums, self.rows, bins, &self.fixed_first[0], &self.fixed_weights[0, 0], bins,
                         part)
-            memset(sums, 0, sizeof(double) * self.columns * bins)
+            memset(sums, 0, sizeof(double) * self.rows * bins)
         else:
             memset(part, 0, sizeof(double) * bins * bins)
             fold(sums, stretched(bins), bins, bins, part)
@@ -273,10 +208,10 @@ cdef class Workspace:
                 for lane in range(1, lanes):
                     for i in range(self.counts.shape[1]):
                         self.counts[0, i] += self.counts[lane, i]
-                gather_rows(&self.counts[0, 0], columns, columns, &self.first[0, 0], &self.weights[0, 0, 0], bins,
-                            &self.half_table[0])
-                gather_columns(&self.half_table[0], bins, columns, &self.first[1, 0], &self.weights[1, 0, 0], bins,
-                               &self.joint[0, 0])
+                gather_counts(&self.counts[0, 0], self.rows, columns, &self.fixed_first[0], &self.fixed_weights[0, 0],
+                              bins, &self.line[0], &self.half_table[0])
+                gather_columns(&self.half_table[0], bins, 2 * columns, &self.moving_first[0],
+                               &self.moving_weights[0, 0], bins, &self.joint[0, 0])
             else:
                 memcpy(&self.joint[0, 0], &self.parts[0, 0, 0], sizeof(double) * bins * bins)
                 for lane in range(1, lanes):
@@ -289,21 +224,21 @@ cdef class Workspace:
     cdef void fill_tables(self) noexcept nogil:
         # Per unit of intensity of moving.
         cdef Py_ssize_t i
-        cdef int bins = self.bins, columns = self.columns
+        cdef int bins = self.bins, rows = self.rows, columns = self.columns
         cdef double scale = self.moving_mapping.scale
         cdef double *slopes = &self.slopes[0, 0]
         for i in range(bins * bins):
             slopes[i] *= scale
         if self.method == COUNTS:
-            spread_columns(slopes, bins, bins, columns, &self.first[1, 0], &self.narrow_slopes[1, 0, 0],
+            spread_columns(slopes, bins, bins, 2 * columns, &self.moving_first[0], &self.moving_slopes[0, 0],
                            &self.half_table[0])
-            spread_rows(&self.half_table[0], columns, columns, &self.first[0, 0], &self.weights[0, 0, 0],
-                        &self.single_table[0])
+            spread_slopes(&self.half_table[0], columns, rows, &self.fixed_first[0], &self.fixed_weights[0, 0],
+                          &self.words[0])
         elif self.method == HALF:
             if self.fixed.single:
-                spread_rows(slopes, bins, columns, &self.first[0, 0], &self.weights[0, 0, 0], &self.single_table[0])
+                spread_rows(slopes, bins, rows, &self.fixed_first[0], &self.fixed_weights[0, 0], &self.single_table[0])
             else:
-                spread_rows(slopes, bins, columns, &self.first[0, 0], &self.weights[0, 0, 0], &self.double_table[0])
+                spread_rows(slopes, bins, rows, &self.fixed_first[0], &self.fixed_weights[0, 0], &self.double_table[0])
         else:
             for i in range(bins * bins):
                 self.single_table[i] = <float>slopes[i]
@@ -347,7 +282,7 @@ cdef void add_samples(
     expect_samples(&ahead, &w.fixed.samples)
     expect_samples(&ahead, &w.moving.samples)
     if w.method == COUNTS:
-        expect(&ahead, &w.cells[0], sizeof(int))
+        expect(&ahead, &w.cells[0], sizeof(unsigned int))
     while start < stop:
         count = <int>min(BLOCK, stop - start)
         f = look(&w.fixed.samples, start, count, STEP, scratch)
@@ -357,25 +292,22 @@ cdef void add_samples(
             if w.method == EXACT:
                 add_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, sums, w.bins)
             elif w.method == HALF:
-                add_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, sums, w.bins)
+                add_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, sums, w.bins)
             else:
-                add_counts(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, &w.counts[lane, 0],
-                           &w.cells[start + first])
+                add_counts(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, w.moving_per_bin,
+                           &w.counts[lane, 0], &w.cells[start + first])
         start += count
 
 
 cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scratch, real *out) noexcept nogil:
     # `scratch` has room for two blocks.
-    cdef int i, first
-    cdef const int *cells
+    cdef int first
     cdef const real *f
     cdef const real *m
     cdef const real *table
     if w.method == COUNTS:
         for first in range(0, count, 64):  # STEP
-            cells = &w.cells[start + first]
-            for i in range(STEP):
-                out[first + i] = w.single_table[cells[i]]
+            look_up(&w.words[0], &w.cells[start + first], out + first)
         return
     if real is float:
         table = &w.single_table[0]
@@ -387,41 +319,7 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
         if w.method == EXACT:
             slope_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, table, w.bins, out + first)
         else:
-            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.per_bin, table, w.bins, out + first)
-
-
-cdef extern from *:
-    """
-    /* A missing sample often has no gradient either, and NaN * 0 is not 0. */
-    #define DEFINE_MULTIPLY(SLOPE, RESULT)                                                                            \
-        static inline void multiply_##SLOPE##_##RESULT(const SLOPE *restrict slope, const RESULT *restrict component, \
-                                                       RESULT *restrict out, int count)                               \
-        {                                                                                                             \
-            for (int i = 0; i < count; i++) {                                                                         \
-                RESULT product = slope[i] * component[i];                                                             \
-                out[i] = slope[i] != 0 ? product : 0;                                                                 \
-            }                                                                                                         \
-        }
-    DEFINE_MULTIPLY(float, float)
-    DEFINE_MULTIPLY(float, double)
-    DEFINE_MULTIPLY(double, float)
-    DEFINE_MULTIPLY(double, double)
-    """
-    void multiply_float_float(const float *slope, const float *component, float *out, int count) nogil
-    void multiply_float_double(const float *slope, const double *component, double *out, int count) nogil
-    void multiply_double_float(const double *slope, const float *component, float *out, int count) nogil
-    void multiply_double_double(const double *slope, const double *component, double *out, int count) nogil
-
-
-cdef inline void multiply(const real *slope, const result *component, int count, result *out) noexcept nogil:
-    if real is float and result is float:
-        multiply_float_float(slope, component, out, count)
-    elif real is float:
-        multiply_float_double(slope, component, out, count)
-    elif result is float:
-        multiply_double_float(slope, component, out, count)
-    else:
-        multiply_double_double(slope, component, out, count)
+            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, table, w.bins, out + first)
 
 
 cdef void multiply_slopes(
@@ -434,23 +332,22 @@ cdef void multiply_slopes(
     cdef Py_ssize_t size = w.fixed.samples.size, offset
     cdef int i, count, most
     cdef bint plain = field == NULL or field.plain
+    cdef bint streamed = max(size, 0 if field == NULL else field.size) * sizeof(result) >= STREAMED
     cdef Ahead ahead
     ahead.count = 0
     if w.method == COUNTS:
-        expect(&ahead, &w.cells[0], sizeof(int))
+        expect(&ahead, &w.cells[0], sizeof(unsigned int))
     else:
         expect_samples(&ahead, &w.fixed.samples)
         expect_samples(&ahead, &w.moving.samples)
         plain = plain and w.fixed.samples.plain and w.moving.samples.plain
-    if field == NULL:
-        expect(&ahead, out, sizeof(result))
-    else:
-        offset = 0
-        while offset < field.size:
-            if field.plain:
-                expect(&ahead, field.data + offset * field.itemsize, field.itemsize)
+    offset = 0
+    while offset < (size if field == NULL else field.size):
+        if field != NULL and field.plain:
+            expect(&ahead, field.data + offset * field.itemsize, field.itemsize)
+        if not streamed:
             expect(&ahead, out + offset, sizeof(result))
-            offset += size
+        offset += size
     # Fetching costs something for each call.
     most = STEP if plain else BLOCK
     while start < stop:
@@ -458,16 +355,13 @@ cdef void multiply_slopes(
         for i in range(0, count, 64):  # STEP
             bring(&ahead, start + i)
         slopes_of(w, start, count, scratch, slope)
-        if field == NULL:
-            for i in range(count):
-                out[start + i] = <result>slope[i]
-        else:
-            offset = start
-            while offset < field.size:
-                component = look(field, offset, count, 1, block)
-                if count == STEP:
-                    multiply(slope, component, STEP, out + offset)
-                else:
-                    multiply(slope, component, count, out + offset)
-                offset += size
+        offset = start
+        while offset < (size if field == NULL else field.size):
+            component = NULL if field == NULL else look(field, offset, count, 1, block)
+            for i in range(0, count, 64):  # STEP
+                write_products(slope + i, NULL if component == NULL else component + i, min(count - i, STEP), streamed,
+                               out + offset + i)
+            offset += size
         start += count
+    if streamed:
+        end_stream()

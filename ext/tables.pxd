@@ -43,6 +43,17 @@ cdef inline bint find_level(double start, double stop, const Levels *levels, dou
     return found[0] < stop + doubt
 
 
+cdef inline bint sub_bin(
+    int i, double low, double high, int per_bin, const Levels *levels, double *position
+) noexcept nogil:
+    """Whether samples lie anywhere in the i-th sub-bin, and not all at one place; its centre, or that place."""
+    position[0] = low + (i - 0.5) / per_bin
+    if i == 0 or i == sub_bin_count(low, high, per_bin) - 1:
+        position[0] = high if i else low
+        return False
+    return not find_level(low + (i - 1.) / per_bin, low + <double>i / per_bin, levels, position)
+
+
 cdef inline void sub_bin_windows(
     int bins, double low, double high, int per_bin, const Levels *levels, int *first, double *weights, double *slopes
 ) noexcept nogil:
@@ -50,13 +61,7 @@ cdef inline void sub_bin_windows(
     cdef int i, k, whole, count = sub_bin_count(low, high, per_bin)
     cdef double position, t, narrower
     for i in range(count):
-        narrower = 1. / (24 * per_bin * per_bin)
-        position = low + (i - 0.5) / per_bin
-        if i == 0 or i == count - 1:
-            narrower = 0
-            position = high if i else low
-        elif find_level(low + (i - 1.) / per_bin, low + <double>i / per_bin, levels, &position):
-            narrower = 0
+        narrower = 1. / (24 * per_bin * per_bin) if sub_bin(i, low, high, per_bin, levels, &position) else 0
         whole = min(<int>position, bins - 3)
         t = position - whole
         first[i] = whole - 1
@@ -76,31 +81,36 @@ cdef inline void sub_bin_windows(
                 slopes[4 * i + k] = 0
 
 
+cdef inline void add_windows(
+    const cell *line, int columns, int first, const double *weights, double *out
+) noexcept nogil:
+    """Add a row of sub-bins to the four rows of bins under its window; `out` has `columns` to a row."""
+    cdef int x
+    cdef double w0 = weights[0], w1 = weights[1], w2 = weights[2], w3 = weights[3], value
+    cdef double *goal = out + first * columns
+    for x in range(columns):
+        value = <double>line[x]
+        goal[x] += w0 * value
+        goal[x + columns] += w1 * value
+        goal[x + 2 * columns] += w2 * value
+        goal[x + 3 * columns] += w3 * value
+
+
 cdef inline void gather_rows(
     const cell *source, int rows, int columns, const int *first, const double *weights, int bins, double *out
 ) noexcept nogil:
     """Sub-bins to bins along rows: `source` is rows x columns, `out` bins x columns."""
     cdef int i, x
     cdef cell most
-    cdef double w0, w1, w2, w3, value
     cdef const cell *line
-    cdef double *goal
     memset(out, 0, sizeof(double) * bins * columns)
     for i in range(rows):
         line = source + <Py_ssize_t>i * columns
         most = 0
         for x in range(columns):
             most = most if most > line[x] else line[x]
-        if most == 0:
-            continue
-        goal = out + first[i] * columns
-        w0, w1, w2, w3 = weights[4 * i], weights[4 * i + 1], weights[4 * i + 2], weights[4 * i + 3]
-        for x in range(columns):
-            value = <double>line[x]
-            goal[x] += w0 * value
-            goal[x + columns] += w1 * value
-            goal[x + 2 * columns] += w2 * value
-            goal[x + 3 * columns] += w3 * value
+        if most != 0:
+            add_windows(line, columns, first[i], weights + 4 * i, out)
 
 
 cdef inline void gather_columns(

@@ -154,26 +154,6 @@ cdef inline void add_half(
     add_rows(table, row, t, exists, STEP)
 
 
-cdef inline void add_counts(
-    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, int per_bin,
-    unsigned int *counts, int *cell
-) noexcept nogil:
-    # Missing samples are counted, too, in a cell behind all others, where the look-up finds a zero.
-    cdef real position[STEP]
-    cdef int row[STEP]
-    cdef int k, columns = sub_bin_count(fixed_mapping.low, fixed_mapping.high, per_bin)
-    cdef int exists[STEP]
-    to_coordinates(fixed, fixed_mapping, position)
-    to_sub_bins(position, STEP, <real>fixed_mapping.low, <real>fixed_mapping.high, per_bin, row)
-    to_coordinates(moving, moving_mapping, position)
-    to_sub_bins(position, STEP, <real>moving_mapping.low, <real>moving_mapping.high, per_bin, cell)
-    for k in range(STEP):
-        exists[k] = (fixed[k] - fixed[k]) + (moving[k] - moving[k]) == 0
-        cell[k] = row[k] * columns + cell[k] if exists[k] else columns * columns
-    for k in range(STEP):
-        counts[cell[k]] += 1
-
-
 cdef inline void incline(
     const real *fixed, const real *position, const real *t, const Mapping *mapping, real *slopes
 ) noexcept nogil:

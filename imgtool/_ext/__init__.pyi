@@ -169,7 +169,9 @@ class Workspace:
     slopes: Any
     marginals: Any
     figures: Any
-    def __init__(self, bins: int, low: float, high: float, method: int, per_bin: int, lanes: int) -> None: ...
+    def __init__(
+        self, bins: int, low: float, high: float, method: int, fixed_per_bin: int, moving_per_bin: int, lanes: int
+    ) -> None: ...
     def set_levels(self, image: int, one: float, step: float) -> None: ...
     def take(
         self,

@@ -30,9 +30,13 @@ Table = npt.NDArray[np.float64]
 METHODS = ("exact", "half", "counts")
 
 _SUB_BINS = range(1, 257)
-# With so many, the cosine of the derivative to the exact one stays above 0.999 on real pairs up to 64 bins, and the
-# error of NMI far below 2e-4; with more bins the histogram itself becomes sparse.
-_SUB_BINS_IN_ALL = 700
+# "half": at least so many in all, and per bin.
+_HALF = (700, 6, 6)
+# "counts": so many keep the cosine of the derivative to the exact one above 0.999 on real pairs, and 8-bit levels apart;
+# beyond 64 bins, where the histogram becomes sparse, that takes more per bin.
+_COUNTS = (470, 8, 10)
+# What the words of the kernel that counts hold.
+_MOST_CELLS, _MOST_SAMPLES = 1 << 24, 1 << 28
 # Tables of floating point sums are added in this order, whatever the number of threads.
 _MOST_SLABS = 8
 _SLAB_SAMPLES = 1 << 16
@@ -79,8 +83,10 @@ class Workspace:
         deformations. "counts": both are, and the derivative is looked up, for optimisers, which sum it over pixels.
         Their errors are in docs/accuracy.md.
     sub_bins : int, 1 to 256, optional
-        Sub-bins per bin; errors fall with their square or faster, tables grow with it. By default there are about 700
-        in all, and at least six per bin. Those of images of few levels, as of 8 bits, lie at these levels.
+        Sub-bins of the fixed image per bin; errors fall with their square or faster, tables grow with it. By default
+        "half" has about 700 in all and at least 6 per bin, "counts" about 470 and at least 8, or 10 beyond 64 bins. Of
+        the moving image, whose mean place in its sub-bins is counted too, "counts" has two fifths as many. Those of
+        images of few levels, as of 8 bits, lie at these levels.
     percentiles : two floats
         The percentiles of each image between which its bins lie; intensities beyond share the outermost bins.
     threads : int, optional
@@ -113,15 +119,23 @@ class Workspace:
             raise ImgtoolError(f"method {method!r} is unknown; use {', '.join(METHODS)}")
         self._bins, self._threads = bin_count(bins), thread_count(threads)
         low, high = bin_limits(self._bins)
-        if sub_bins is None:
-            sub_bins = min(max(round(_SUB_BINS_IN_ALL / (high - low)), 6), _SUB_BINS[-1])
-        if isinstance(sub_bins, bool) or sub_bins not in _SUB_BINS:
-            raise ImgtoolError(f"sub_bins must be a whole number from 1 to {_SUB_BINS[-1]}, not {sub_bins!r}")
-        self._percentiles, self._method = percentile_pair(percentiles), method
         # Whole numbers add up to the same in any order, so each thread counts for itself.
         self._counting = method == "counts"
+        if sub_bins is None:
+            in_all, *least = _COUNTS if self._counting else _HALF
+            sub_bins = min(max(round(in_all / (high - low)), least[self._bins > 64]), _SUB_BINS[-1])
+        if isinstance(sub_bins, bool) or sub_bins not in _SUB_BINS:
+            raise ImgtoolError(f"sub_bins must be a whole number from 1 to {_SUB_BINS[-1]}, not {sub_bins!r}")
+        of_moving = max(1, 2 * sub_bins // 5)
+        cells = ((high - low) * sub_bins + 2) * ((high - low) * of_moving + 2)
+        if self._counting and cells >= _MOST_CELLS:
+            raise ImgtoolError(
+                f"{sub_bins} sub_bins are too many to count in with {self._bins} bins; leave sub_bins out, or use "
+                f'method="half"'
+            )
+        self._percentiles, self._method = percentile_pair(percentiles), method
         lanes = self._threads if self._counting else _MOST_SLABS
-        self._core = _ext.Workspace(self._bins, low, high, METHODS.index(method), sub_bins, lanes)
+        self._core = _ext.Workspace(self._bins, low, high, METHODS.index(method), sub_bins, of_moving, lanes)
         self._fixed: Array | None = None
         self._moving: Array | None = None
         self._mask: Mask | None = None
@@ -141,6 +155,10 @@ class Workspace:
             The intensities between which its bins lie, instead of percentiles.
         """
         fixed = image_array(image, "fixed")
+        if self._counting and fixed.size > _MOST_SAMPLES:
+            raise ImgtoolError(
+                f'fixed has {fixed.size} pixels, but method="counts" takes {_MOST_SAMPLES} at most; use method="half"'
+            )
         self._mask = None if mask is None else pixel_mask(mask, fixed.shape, "mask")
         self._masked = 0 if self._mask is None else fixed.size - int(np.count_nonzero(self._mask))
         self._fixed_range = self._range(fixed, "fixed", limits)
