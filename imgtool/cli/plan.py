@@ -240,7 +240,7 @@ def check_packing(names: Iterable[str | Path], writing: Batch | Writing) -> None
     """Refuse an option on the packing of a format that no output has."""
     given = {
         "--png-level": (writing.png_level, ("PNG",)),
-        "--compression": (writing.compression, ("TIFF",)),
+        "--compression": (writing.compression, ("TIFF", "OME-TIFF")),
         "--quality": (writing.quality, ("JPEG", "WebP")),
     }
     if all(value is None for value, _ in given.values()):
