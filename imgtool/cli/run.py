@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import batch as batches
+from .garbage import collected_as_usual
 from .options import Batch, Reading, Sharing, Writing
 from .plan import Item, Plan, check_free, output_folders
 from .report import INTERRUPTED, Report
@@ -195,6 +196,8 @@ def _ordered(
 @contextmanager
 def crew(plan: Plan, sharing: Sharing, items: int) -> Iterator[tuple[Run, int]]:
     """Who does the work of so many items, and with how many threads for each; the folders of the outputs are there."""
+    if items > 1:
+        collected_as_usual()
     if sharing.scheduler is not None:
         from .cluster import connected
 
