@@ -18,6 +18,7 @@ REFERENCES = ("first", "previous", "mean")
 # How far a composed transform may be from what the first page itself says before the latter is disbelieved, in pixels
 # at the corners for each step of the chain, and at least one pixel.
 _DRIFT_PER_STEP = 0.25
+_ELSEWHERE = 0.05  # pixels at the corners: a climb from nearer would end at the same place
 
 Matrix = npt.NDArray[np.float64]
 
@@ -235,15 +236,17 @@ class _Series(NamedTuple):
                 places.append(product(places[-1], steps[page].transform) if found is None else found.transform)
             return places
 
-        # A climb that does not leave its start tells nothing: it is tried again from where settled neighbours lead to.
+        # A climb that stays at its start tells nothing: it is tried again where settled neighbours lead elsewhere.
+        left = [page for page in pages[1:] if steps[page].problem is None]
         for may_stay in (False, True):
-            places = chain()
-            left = [page for page in pages[1:] if page not in settled and steps[page].problem is None]
-            for task, direct in self.run([Task(page, 0, places[page], wide=False) for page in left], None):
-                moved = _apart(direct.transform, places[task.page])
+            starts = chain()
+            for task, direct in self.run([Task(page, 0, starts[page], wide=False) for page in left], None):
+                moved = _apart(direct.transform, starts[task.page])
                 near = moved <= max(1.0, _DRIFT_PER_STEP * task.page)
                 if direct.confident and near and (moved > 0 or may_stay):
                     settled[task.page] = direct
+            places = chain()
+            left = [page for page in left if page not in settled and _apart(places[page], starts[page]) > _ELSEWHERE]
         yield first
         for page, place in zip(pages, chain()[1:], strict=True):
             overlap = settled[page].overlap if page in settled else steps[page].overlap

@@ -115,6 +115,6 @@ def test_the_rules_see_imports_of_every_form():
     assert part("imgtool.io.formats") == "io"
     assert part("imgtool.__version__") is None
     assert part("numpy") is None
-    assert {"click", "imgtool.errors.ImgtoolError", "imgtool.io", "imgtool.cli.options.FILE"} <= {
+    assert {"click", "imgtool.errors.ImgtoolError", "imgtool.io", "imgtool.cli.values.FILE"} <= {
         *imports(Path("cli/register.py"))
     }

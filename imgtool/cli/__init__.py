@@ -14,6 +14,7 @@ import click
 from .. import __version__
 from ..errors import ImgtoolError, one_line
 from .command import HELP, Group
+from .garbage import rarely_collected
 from .words import advice
 
 # Each command is the function of the same name in the module of the same name; its line for help stands here, because
@@ -60,7 +61,7 @@ class _LazyGroup(Group):
     def main(self, args: Sequence[str] | None = None, prog_name: str | None = None, **extra: Any) -> Any:  # type: ignore[override]
         """Run, and exit with 0 (all done), 1 (something failed), 2 (wrong usage) or 128 + the signal that ended it."""
         try:
-            with _signals():
+            with _signals(), rarely_collected():
                 status = super().main(args, prog_name or "imgtool", **{**extra, "standalone_mode": False})
         except (click.Abort, KeyboardInterrupt) as error:
             cause = error.__cause__ or error

@@ -8,7 +8,7 @@ import traceback
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import CancelledError
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -20,7 +20,7 @@ import click
 from .. import __version__
 from .. import batch as batches
 from ..errors import ImgtoolError, one_line
-from .options import Batch
+from .options import Sharing
 from .plan import Item, Plan, output_folders
 from .report import Done
 
@@ -40,15 +40,15 @@ _MOST_ITEMS = 16
 
 
 @contextmanager
-def connected(plan: Plan, batch: Batch) -> Iterator["Run"]:
+def connected(plan: Plan, sharing: Sharing) -> Iterator["Run"]:
     """A function that does the work on the cluster that --scheduler names, whose workers have been looked at."""
-    assert batch.scheduler is not None
-    if batch.profile_out is not None:
+    assert sharing.scheduler is not None
+    if sharing.profiled:
         raise click.UsageError("--profile-out is about work in this process; it has no meaning with --scheduler")
     for name in (*(item.input for item in plan.ready), *(file.name for file in plan.common)):
         if not os.path.isfile(name):  # noqa: PTH113  never raises
             raise ImgtoolError(f"{name}: not a file; a cluster cannot read it")
-    address = _address(batch.scheduler)
+    address = _address(sharing.scheduler)
     try:
         if not _greets(address):
             raise TimeoutError
@@ -61,19 +61,21 @@ def connected(plan: Plan, batch: Batch) -> Iterator["Run"]:
         raise ImgtoolError(f"--scheduler needs dask.distributed ({error}); pip install 'imgtool[dask]'") from None
     except (OSError, ValueError):
         raise ImgtoolError(
-            f"--scheduler {batch.scheduler}: no scheduler answers within {_PATIENCE} s; start one with dask scheduler"
+            f"--scheduler {sharing.scheduler}: no scheduler answers within {_PATIENCE} s; start one with dask scheduler"
         ) from None
     with client:
         try:
             client.wait_for_workers(1, timeout=_WORKER_PATIENCE)
         except (OSError, TimeoutError):
-            raise ImgtoolError(f"--scheduler {batch.scheduler}: has no workers; start some with dask worker") from None
+            raise ImgtoolError(
+                f"--scheduler {sharing.scheduler}: has no workers; start some with dask worker"
+            ) from None
         with output_folders(plan):
             with _marked(plan) as paths:
                 for worker, found in client.run(look, paths, on_error="return").items():
                     _refuse_unfit(worker, found)
             # What is running when an error ends the block is cancelled, not waited for, as leaving the executor would.
-            yield partial(_run, client, plan, batch)
+            yield partial(_run, client, plan, sharing)
 
 
 def _silence(library: str) -> None:
@@ -111,19 +113,14 @@ def _greets(address: str) -> bool:
 @contextmanager
 def _marked(plan: Plan) -> Iterator[dict[str, int | None]]:
     """What every worker must see: an input of each folder and what all need, with sizes, and marks for outputs."""
+    from .. import io
+
     inputs = {os.path.dirname(path): path for path in (os.path.abspath(item.input) for item in plan.ready)}  # noqa: PTH100, PTH120
     folders = {Path(os.path.abspath(output)).parent for item in plan.ready for output in item.outputs.values()}  # noqa: PTH100
-    marks = [folder / f".imgtool-{os.urandom(8).hex()}.tmp" for folder in folders]
     needed = [*inputs.values(), *(file.path for file in plan.common)]
     seen: dict[str, int | None] = {path: Path(path).stat().st_size for path in needed}
-    try:
-        for mark in marks:
-            mark.touch(exist_ok=False)
-        yield seen | {str(mark): None for mark in marks}
-    finally:
-        for mark in marks:
-            with suppress(OSError):
-                mark.unlink()
+    with ExitStack() as made:
+        yield seen | {str(made.enter_context(io.scratch(folder))): None for folder in folders}
 
 
 def look(paths: Mapping[str, int | None]) -> dict[str, Any]:
@@ -193,14 +190,14 @@ class _Watch:
 
 
 def _run(
-    client: "Client", plan: Plan, batch: Batch, work: Callable[[Item], Done], items: Iterable[Item]
+    client: "Client", plan: Plan, sharing: Sharing, work: Callable[[Item], Done], items: Iterable[Item]
 ) -> Generator[tuple[Item, Done | Exception], None, None]:
     """Do the work on items at the workers; yield each with its result or its error."""
     slots = sum(client.nthreads().values()) or 1
-    executor = client.get_executor(pure=False, retries=batch.retries or 0)
-    watch = _Watch(client, str(batch.scheduler))
+    executor = client.get_executor(pure=False, retries=sharing.retries or 0)
+    watch = _Watch(client, str(sharing.scheduler))
     # One by one where it matters what becomes of the one before the next begins, and for dask to try again.
-    alone = batch.fail_fast or batch.retries is not None
+    alone = sharing.fail_fast or sharing.retries is not None
     seconds = count = 0.0
 
     def groups() -> Iterator[list[Pair]]:
@@ -213,7 +210,7 @@ def _run(
             left -= len(group)
             yield group
 
-    window = batch.jobs or (slots if batch.fail_fast else 2 * slots)
+    window = sharing.jobs or (slots if sharing.fail_fast else 2 * slots)
     at_workers = partial(at_worker, work, alone)
     with closing(batches.run(at_workers, groups(), executor, window=window, check=watch)) as results:
         for group, found in results:

@@ -13,7 +13,7 @@ import click
 from ..errors import ImgtoolError
 from .command import command
 from .common import CommonFile
-from .options import Batch, inputs_argument, work_options
+from .options import Batch, Reading, inputs_argument, work_options
 from .plan import Item, make_plan, named_outputs
 from .run import Done, execute, size_of
 from .values import FILE, parsed
@@ -62,6 +62,9 @@ def _percentiles(text: str) -> tuple[float, float]:
     type=FILE,
     help="Draw the joint histogram, or write its numbers (.npy). For several moving images name a folder, DIR/.",
 )
+@click.option(
+    "--auto-orient", is_flag=True, help="Compare images, and the mask, upright, as the orientation in their files asks."
+)
 @work_options
 def nmi(
     fixed: str,
@@ -97,18 +100,24 @@ def nmi(
             for outputs, path in zip(items, paths, strict=True):
                 outputs[what] = path
     common = [CommonFile.found(name) for name in (fixed, mask) if name is not None]
-    comparing = Comparing(common[0], common[1] if mask is not None else None, bins, percentiles, batch.max_pixels)
+    comparing = Comparing(common[0], common[1] if mask is not None else None, bins, percentiles, batch.reading)
     plan = make_plan(
         [Item(name, outputs) for name, outputs in zip(moving, items, strict=True)],
         batch,
-        fits=_fits,
+        fits=partial(_fits, auto_orient=batch.auto_orient),
         others=[file.name for file in common],
         common=common,
         folders=folders,
     )
     _fixed(comparing)  # what is wrong with it is wrong for all images
     work = partial(compare_file, comparing=comparing, overwrite=batch.overwrite)
-    parameters = {"fixed": fixed, "bins": bins, "percentiles": percentiles, "mask": mask}
+    parameters = {
+        "fixed": fixed,
+        "bins": bins,
+        "percentiles": percentiles,
+        "mask": mask,
+        "auto_orient": batch.auto_orient,
+    }
     return execute("nmi", plan, work, batch, parameters=parameters, in_order=True)
 
 
@@ -120,7 +129,7 @@ class Comparing:
     mask: CommonFile | None
     bins: int
     percentiles: tuple[float, float]
-    max_pixels: int
+    reading: Reading
 
 
 class _Fixed(NamedTuple):
@@ -138,21 +147,21 @@ def _fixed(comparing: Comparing) -> _Fixed:
 
     keep = None
     with _naming(comparing.fixed.name):
-        plane = _plane(io.read(comparing.fixed.here, max_pixels=comparing.max_pixels))
+        plane = _plane(io.read(comparing.fixed.here, **comparing.reading._asdict()))
     if comparing.mask is not None:
         with _naming(comparing.mask.name):
-            mask = _counted(io.read(comparing.mask.here, max_pixels=comparing.max_pixels))
+            mask = _counted(io.read(comparing.mask.here, **comparing.reading._asdict()))
             keep = pixel_mask(mask, plane.shape, "mask")
     with _naming(comparing.fixed.name):
         limits = intensity_range(image_array(plane, "fixed"), "fixed", mask=keep, percentiles=comparing.percentiles)
     return _Fixed(plane, keep, limits)
 
 
-def _fits(item: Item) -> int:
+def _fits(item: Item, *, auto_orient: bool) -> int:
     """Refuse an image or outputs by the header of the image; how much memory the work needs."""
     from .. import io
 
-    info = io.probe(item.input)
+    info = io.probe(item.input, auto_orient=auto_orient)
     for what, output in item.outputs.items():
         if output.suffix == ".npy":
             continue
@@ -207,7 +216,7 @@ def compare_file(item: Item, threads: int, *, comparing: Comparing, overwrite: b
     done = Done()
     with done.timed("read"):
         fixed = _fixed(comparing)
-        image = io.read(item.input, max_pixels=comparing.max_pixels)
+        image = io.read(item.input, **comparing.reading._asdict())
     with done.timed("compute"), _naming(item.input):
         plane = _plane(image)
         workspace = Workspace(bins=comparing.bins, percentiles=comparing.percentiles, threads=threads)

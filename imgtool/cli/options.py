@@ -46,11 +46,23 @@ class Writing(NamedTuple):
     strip: bool = False
     png_level: int | None = None
     compression: str | None = None
+    quality: int | None = None
 
     @property
     def options(self) -> dict[str, Any]:
         """The arguments of `io.write` and `io.page_writer`."""
-        return {"overwrite": self.overwrite, "png_level": self.png_level, "compression": self.compression}
+        return {name: value for name, value in self._asdict().items() if name != "strip"}
+
+
+class Sharing(NamedTuple):
+    """Who does the work, and how much of it at once."""
+
+    jobs: int | None
+    threads: int | None
+    scheduler: str | None
+    retries: int | None
+    fail_fast: bool = False  # whether nothing more is begun after a failure
+    profiled: bool = False  # in this thread alone, where a profile sees it
 
 
 class Batch(NamedTuple):
@@ -88,6 +100,7 @@ class Batch(NamedTuple):
     auto_orient: bool = False
     png_level: int | None = None
     compression: str | None = None
+    quality: int | None = None
 
     @property
     def verbosity(self) -> int:
@@ -101,6 +114,12 @@ class Batch(NamedTuple):
         return self.exists in ("overwrite", "newer") or self.in_place or self.scheduler is not None
 
     @property
+    def sharing(self) -> Sharing:
+        """Who does the work."""
+        profiled = self.profile_out is not None
+        return Sharing(self.jobs, self.threads, self.scheduler, self.retries, self.fail_fast, profiled)
+
+    @property
     def reading(self) -> Reading:
         """How images are read."""
         return Reading(self.max_pixels, self.auto_orient)
@@ -108,9 +127,7 @@ class Batch(NamedTuple):
     @property
     def writing(self) -> Writing:
         """How images are written."""
-        return Writing(
-            overwrite=self.overwrite, strip=self.strip, png_level=self.png_level, compression=self.compression
-        )
+        return Writing(self.overwrite, self.strip, self.png_level, self.compression, self.quality)
 
     def place(self, name: str) -> PurePath:
         """Where an input stands in the tree of outputs."""
@@ -156,6 +173,13 @@ _IMAGES = (
         type=click.Choice(COMPRESSIONS),
         help="Compression of TIFF files. Default: that of an input in TIFF, or none.",
     ),
+    click.option(
+        "--quality",
+        type=click.IntRange(1, 100),
+        metavar="1-100",
+        help="Quality of JPEG and WebP files. Default: 95 for JPEG with colours at full resolution, which are halved "
+        "below 90; WebP without loss.",
+    ),
 )
 _OUTPUTS = (
     path_option("-o", "--output", parse=output, metavar="FILE", help="Write to this file (for a single input)."),
@@ -186,20 +210,7 @@ _OUTPUTS = (
     ),
     *_IMAGES,
 )
-_WORK = (
-    click.option(
-        "--exists",
-        type=click.Choice(["error", "skip", "overwrite", "newer"]),
-        default="error",
-        help="When an output exists: fail, skip the input, overwrite, or overwrite only if an input is newer.",
-    ),
-    *_INPUTS,
-    click.option(
-        "--shard", metavar="I/N", callback=parsed(shard), help="Do only the I-th of N equal parts of the inputs."
-    ),
-    click.option(
-        "-n", "--dry-run", is_flag=True, help="Print what would be done, and how much memory it needs; do nothing."
-    ),
+_SHARING = (
     click.option(
         "-j",
         "--jobs",
@@ -224,6 +235,22 @@ _WORK = (
         metavar="N",
         help="With --scheduler: try an image that failed so many times more.  [default: 0]",
     ),
+)
+_WORK = (
+    click.option(
+        "--exists",
+        type=click.Choice(["error", "skip", "overwrite", "newer"]),
+        default="error",
+        help="When an output exists: fail, skip the input, overwrite, or overwrite only if an input is newer.",
+    ),
+    *_INPUTS,
+    click.option(
+        "--shard", metavar="I/N", callback=parsed(shard), help="Do only the I-th of N equal parts of the inputs."
+    ),
+    click.option(
+        "-n", "--dry-run", is_flag=True, help="Print what would be done, and how much memory it needs; do nothing."
+    ),
+    *_SHARING,
     max_pixels_option,
     click.option("--fail-fast", is_flag=True, help="Begin no more images after the first that failed."),
     click.option("--json", "as_json", is_flag=True, help="Print one JSON object per input on standard output."),
@@ -264,6 +291,8 @@ def inputs_argument(name: str, metavar: str) -> Callable[[Function], Function]:
 
 # The options that name more inputs, for `gather`.
 input_options = with_options(*_INPUTS)
+# Those on who does the work; their values are those of `Sharing`.
+sharing_options = with_options(*_SHARING)
 # The options on metadata, orientation and packing of the images that a command writes.
 image_options = with_options(*_IMAGES)
 

@@ -5,7 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path, PurePath
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import click
 
@@ -22,6 +22,7 @@ class Item(NamedTuple):
     outputs: Mapping[str, Path]
     format: str | None = None  # the extension of the format, where the output's name has none
     memory: int = 0  # about how many bytes the work needs
+    more: Any = None  # what else an operation has to say of it
 
     @property
     def encoded(self) -> int:
@@ -237,14 +238,18 @@ def _check_streams(items: Sequence[Item], batch: Batch) -> None:
 
 def check_packing(names: Iterable[str | Path], writing: Batch | Writing) -> None:
     """Refuse an option on the packing of a format that no output has."""
-    given = {"--png-level": (writing.png_level, "_png"), "--compression": (writing.compression, "_tiff")}
+    given = {
+        "--png-level": (writing.png_level, ("PNG",)),
+        "--compression": (writing.compression, ("TIFF", "OME-TIFF")),
+        "--quality": (writing.quality, ("JPEG", "WebP")),
+    }
     if all(value is None for value, _ in given.values()):
         return
     from ..io.formats import FORMATS, extension_of
 
     found = {extension_of(str(name)) for name in names}
-    for option, (value, module) in given.items():
-        takers = [extension for entry in FORMATS if entry.module == module for extension in entry.extensions]
+    for option, (value, formats) in given.items():
+        takers = [extension for entry in FORMATS if entry.name in formats for extension in entry.extensions]
         if value is not None and found and found.isdisjoint(takers):
             raise click.UsageError(f"{option} is for {', '.join(takers)}; no output is such a file")
 

@@ -4,7 +4,8 @@ import functools
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, TypeVar
+from threading import Lock
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import click
 
@@ -181,8 +182,31 @@ def spacing_of(name: str, image: "Image", wanted: Spacing | str | None) -> Spaci
     return _MM[unit] / x, _MM[unit] / y
 
 
+class PageFiles(NamedTuple):
+    """How pages of files become planes, wherever that is done."""
+
+    look: Look
+    reading: Reading
+
+    def plane(self, name: str, page: int) -> "Array":
+        """A page of the file `name`."""
+        from .. import io
+
+        with io.open_pages(name, **self.reading._asdict()) as pages:
+            image = pages[page]
+            return plane_of(page_name(name, page, len(pages)), image, image.data, self.look)
+
+
+def page_name(name: str, page: int, pages: int) -> str:
+    """What to call a page of a file of so many."""
+    return f"{name} page {page + 1}" if pages > 1 else name
+
+
 class Series:
-    """The pages of several files as one sequence of planes, for as long as the block lasts."""
+    """The pages of several files as one sequence of planes, for as long as the block lasts, and for all threads.
+
+    A file stays open until another is needed: of some formats a page is made of those before it.
+    """
 
     def __init__(self, inputs: Sequence[str], look: Look, reading: Reading) -> None:
         from .. import io
@@ -196,6 +220,7 @@ class Series:
         ]
         self._open: tuple[str, Pages] | None = None
         self._files = ExitStack()
+        self._lock = Lock()
 
     def __enter__(self) -> "Series":
         return self
@@ -207,21 +232,21 @@ class Series:
         return len(self.places)
 
     def __getitem__(self, number: int) -> "Array":
-        image = self.image(number)
-        return plane_of(self.name(number), image, image.data, self._look)
+        return self.plane(*self.places[number])
 
-    def image(self, number: int) -> "Image":
-        """The page itself; its file stays open until another is needed."""
+    def plane(self, name: str, page: int) -> "Array":
+        """A page of one of the files."""
         from .. import io
 
-        name, page = self.places[number]
-        if self._open is None or self._open[0] != name:
-            self._files.close()
-            self._open = name, self._files.enter_context(io.open_pages(name, **self._reading._asdict()))
-        return self._open[1][page]
+        with self._lock:
+            if self._open is None or self._open[0] != name:
+                self._files.close()
+                self._open = name, self._files.enter_context(io.open_pages(name, **self._reading._asdict()))
+            pages = self._open[1]
+            image = pages[page]
+        return plane_of(page_name(name, page, len(pages)), image, image.data, self._look)
 
     def name(self, number: int) -> str:
         """What to call a page."""
         name, page = self.places[number]
-        several = self.infos[self.inputs.index(name)].pages > 1
-        return f"{name} page {page + 1}" if several else name
+        return page_name(name, page, self.infos[self.inputs.index(name)].pages)

@@ -80,7 +80,8 @@ class Report:
     """Tells of a batch, item by item."""
 
     def __init__(self, operation: str, plan: Plan, batch: Batch, parameters: Mapping[str, Any]) -> None:
-        self._operation, self._batch, self._parameters = operation, batch, parameters
+        self._operation, self._batch = operation, batch
+        self._parameters = {**parameters, "auto_orient": True} if batch.auto_orient else parameters
         self._total = len(plan.ready) + len(plan.skipped) + len(plan.failed)
         self._ready = len(plan.ready)
         self._plan = plan

@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from .. import batch as batches
-from .options import Batch, Reading, Writing
+from .garbage import collected_as_usual
+from .options import Batch, Reading, Sharing, Writing
 from .plan import Item, Plan, check_free, output_folders
 from .report import INTERRUPTED, Report
 from .report import Done as Done
@@ -31,10 +32,12 @@ def change_image(
     reading: Reading,
     writing: Writing,
     together: bool = False,
+    long: bool = False,
 ) -> Done:
     """Read an image, write what `change` makes of its pixels; all else that the file holds is kept.
 
-    Of a stack or an animation one page is in memory at a time, unless `change` needs all of them `together`.
+    Of a stack or an animation one page is in memory at a time, unless `change` needs all of them `together`. With
+    `long` the limit of pixels is that of a page, not of all.
     """
     from .. import io
 
@@ -44,7 +47,7 @@ def change_image(
             if together:
                 images, count = iter([io.read(item.input, **reading._asdict())]), 1
             else:
-                pages = opened.enter_context(io.open_pages(item.input, **reading._asdict(), together=True))
+                pages = opened.enter_context(io.open_pages(item.input, **reading._asdict(), together=not long))
                 images, count = iter(pages), len(pages)
         changed = _changed(images, change, done)
         first = next(changed)
@@ -157,7 +160,7 @@ def execute(
     report = Report(operation, plan, batch, parameters)
     if batch.dry_run:
         return report.planned(share_processors(batch.jobs, batch.threads, len(plan.ready))[0])
-    with crew(plan, batch, len(plan.ready)) as (run, threads), _profiled(batch), report.bar():
+    with crew(plan, batch.sharing, len(plan.ready)) as (run, threads), _profiled(batch), report.bar():
         _carry_out(partial(work, threads=threads), plan, batch, report, run, in_order=in_order)
     return report.finish()
 
@@ -191,26 +194,28 @@ def _ordered(
 
 
 @contextmanager
-def crew(plan: Plan, batch: Batch, items: int) -> Iterator[tuple[Run, int]]:
+def crew(plan: Plan, sharing: Sharing, items: int) -> Iterator[tuple[Run, int]]:
     """Who does the work of so many items, and with how many threads for each; the folders of the outputs are there."""
-    if batch.scheduler is not None:
+    if items > 1:
+        collected_as_usual()
+    if sharing.scheduler is not None:
         from .cluster import connected
 
-        with connected(plan, batch) as run, _interruptible():
-            yield run, batch.threads or 1
+        with connected(plan, sharing) as run, _interruptible():
+            yield run, sharing.threads or 1
         return
-    if batch.retries is not None:
+    if sharing.retries is not None:
         raise click.UsageError("--retries is for work on a cluster; without --scheduler it has no effect")
-    jobs, threads = share_processors(batch.jobs, batch.threads, items)
+    jobs, threads = share_processors(sharing.jobs, sharing.threads, items)
     with output_folders(plan):
-        if jobs == 1 or batch.profile_out is not None:
+        if jobs == 1 or sharing.profiled:
             yield partial(batches.run, executor=None, window=1), threads
             return
         from concurrent.futures import ThreadPoolExecutor
 
         with ThreadPoolExecutor(jobs) as executor, _interruptible():
             # A second item for each job waits in line, so that no job has to.
-            yield partial(batches.run, executor=executor, window=jobs if batch.fail_fast else 2 * jobs), threads
+            yield partial(batches.run, executor=executor, window=jobs if sharing.fail_fast else 2 * jobs), threads
 
 
 @contextmanager

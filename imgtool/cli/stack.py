@@ -2,20 +2,22 @@
 
 import json
 import re
-import sys
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from time import perf_counter
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Any
 
 import click
 from click.core import ParameterSource
 
 from ..errors import ImgtoolError
+from .aligned import TABLES, Registrations, drift_row, warp_file, write_images, write_tables
 from .command import command
 from .inputs import gather_all
 from .options import (
     Reading,
+    Sharing,
     Writing,
     image_options,
     input_options,
@@ -23,22 +25,17 @@ from .options import (
     max_pixels_option,
     path_option,
     sampling_options,
+    sharing_options,
 )
-from .plan import Item, below, check_packing
-from .planes import Look, Series, engine_options, look_of_one
-from .run import Done, check_holds, prepared
+from .plan import Item, Plan, below, check_packing, checked_folders
+from .planes import Look, PageFiles, Series, engine_options, look_of_one
+from .run import check_holds, crew, share_processors
 from .single import check_output_free, exists_option, quiet_option, warn
 from .values import FILE, extension, parsed
 
 if TYPE_CHECKING:
-    from ..io import Image
     from ..stack import Aligned
     from ..transforms import MatrixTransform
-
-Thing = TypeVar("Thing")
-# What is written beside the images: for imgtool stack --apply, for spreadsheets, for the eye.
-TABLES = ("transforms.json", "drift.csv", "drift.png")
-_COLUMNS = ("page", "input", "x", "y", "rotation", "scale", "nmi", "overlap", "confidence", "confident")
 
 
 def _reference(text: str) -> str | int:
@@ -88,7 +85,7 @@ def _reference(text: str) -> str | int:
 @click.option("--strict", is_flag=True, help="Fail, and write nothing, where the place of a page is not certain.")
 @sampling_options
 @exists_option
-@click.option("--threads", type=click.IntRange(min=1), metavar="N", help="Default: every processor.")
+@sharing_options
 @max_pixels_option
 @image_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page on standard output.")
@@ -112,14 +109,11 @@ def stack(
     interpolation: str,
     fill: float,
     exists: str,
-    threads: int | None,
     max_pixels: int,
-    strip: bool,
     auto_orient: bool,
-    png_level: int | None,
-    compression: str | None,
     as_json: bool,
     quiet: int,
+    **given: Any,
 ) -> None:
     """Align the pages of a stack, or a series of images.
 
@@ -128,36 +122,51 @@ def stack(
     imgtool stack section*.png -O aligned/ --reference previous -m affine
     imgtool stack red.tif -O out/ && imgtool stack green.tif -O out/ --apply out/transforms.json
 
-    For time series that drift and for serial sections. Pages are those of all inputs, in order; one is in memory at a
-    time, beside what it is compared with. Each begins where its neighbour ended. Transforms are composed and pixels are
-    resampled once, so nothing blurs. drift.csv tells how the content of each page has moved from its place in the
-    reference: x and y of the image's centre in pixels, rotation in degrees; drift.png draws it.
+    For time series that drift and for serial sections. Pages are those of all inputs, in order; each job has one in
+    memory, beside what it is compared with. Where the place of a page is not certain, it is looked for once more where
+    its neighbour lies. Transforms are composed and pixels are resampled once, so nothing blurs. drift.csv tells how the
+    content of each page has moved from its place in the reference: x and y of the image's centre in pixels, rotation in
+    degrees; drift.png draws it.
 
     Pages that cannot be registered move as their neighbours do, and are named on standard error.
     """
+    from ..stack import align
+
     began = perf_counter()
+    sharing = Sharing(**{name: given.pop(name) for name in Sharing._fields if name in given})
+    writing = Writing(overwrite=exists == "overwrite" or sharing.scheduler is not None, **given)
+    reading = Reading(max_pixels, auto_orient)
     inputs = gather_all(names, files_from=files_from, null=null, recursive=recursive, leave_out=[folder])
-    with Series(inputs, Look(channel, nodata), Reading(max_pixels, auto_orient)) as series:
+    with Series(inputs, Look(channel, nodata), reading) as series:
         outputs = plan_images(series, folder, ext)
-        packing: dict[str, Any] = {"png_level": png_level, "compression": compression}
-        writing = Writing(overwrite=exists == "overwrite", strip=strip, **packing)
         check_packing(outputs.values(), writing)
         tables = [] if source is not None else [folder / name for name in TABLES]
         _check_outputs(outputs, tables, exists, [*inputs, *([] if source is None else [source])])
-        if source is None:
-            if isinstance(reference, int) and reference >= len(series):
-                raise ImgtoolError(f"--reference: there is no page {reference + 1}; the series has {len(series)}")
-            options = {"search": search, "background": background, "bins": bins, "threads": threads}
-            found = find_transforms(series, options | {"reference": reference, "model": model}, quiet)
-            _judge(found, series, strict, quiet)
-            transforms = [page.transform for page in found]
-        else:
+        transforms: list[MatrixTransform] = []
+        if source is not None:
             _refuse_what_has_no_effect()
-            found, transforms = [], read_transforms(source, series)
-        for parent in {output.parent for output in [*outputs.values(), *tables]}:
-            _make_folder(parent)
-        sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "threads": threads}
-        write_images(series, transforms, outputs, sampling, writing=writing, quiet=quiet)
+            transforms = read_transforms(source, series)
+        elif isinstance(reference, int) and reference >= len(series):
+            raise ImgtoolError(f"--reference: there is no page {reference + 1}; the series has {len(series)}")
+        else:
+            _warn_of_order(inputs, quiet)
+        items = [Item(name, {"output": output}) for name, output in outputs.items()]
+        goals = {output.parent: output for output in [*tables, *outputs.values()]}
+        plan = Plan(items, [], [], (), checked_folders(goals, [folder]))
+        with crew(plan, sharing, len(series)) as (run, threads):
+            found: list[Aligned] = []
+            if source is None:
+                options = {"model": model, "search": search, "background": background, "bins": bins}
+                files = series if sharing.scheduler is None else PageFiles(Look(channel, nodata), reading)
+                pages = Registrations(series, files, run, options | {"threads": threads}, folder, quiet)
+                found = sorted(align(series, reference=reference, run=pages.run), key=lambda page: page.page)
+                _judge(found, series, strict, quiet)
+                transforms = [page.transform for page in found]
+            if sharing.scheduler is None:  # there are fewer files than pages, and each is the work of one job
+                threads = share_processors(sharing.jobs, sharing.threads, len(items))[1]
+            sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "threads": threads}
+            work = partial(warp_file, sampling=sampling, reading=reading, writing=writing)
+            write_images(series, transforms, items, run, work, quiet)
         rows = [drift_row(page, series) for page in found]
         if found:
             write_tables(rows, transforms, folder, overwrite=exists == "overwrite")
@@ -188,13 +197,6 @@ def _check_outputs(outputs: Mapping[str, Path], tables: Sequence[Path], exists: 
         check_output_free(output, exists, inputs)
 
 
-def _make_folder(folder: Path) -> None:
-    try:
-        folder.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise ImgtoolError(f"{folder}: the folder cannot be made ({error.strerror}); choose another") from error
-
-
 def _refuse_what_has_no_effect() -> None:
     context = click.get_current_context()
     for parameter in context.command.params:
@@ -202,15 +204,6 @@ def _refuse_what_has_no_effect() -> None:
         registering = name in ("reference", "model", "channel", "nodata", "search", "background", "bins", "strict")
         if registering and context.get_parameter_source(name) is ParameterSource.COMMANDLINE:
             raise click.UsageError(f"{parameter.opts[-1]} has no effect with --apply, which registers nothing")
-
-
-def find_transforms(series: Series, options: dict[str, Any], quiet: int) -> "list[Aligned]":
-    """The transform of each page, in the order of the pages."""
-    from ..stack import align
-
-    _warn_of_order(series.inputs, quiet)
-    found = align(series, **options)
-    return sorted(_shown(found, "register", len(series), quiet), key=lambda page: page.page)
 
 
 def _warn_of_order(inputs: Sequence[str], quiet: int) -> None:
@@ -226,16 +219,6 @@ def _warn_of_order(inputs: Sequence[str], quiet: int) -> None:
 def _parts(name: str) -> list[str]:
     # Words and numbers in turn, beginning with a word, so that like is compared with like.
     return re.split(r"([0-9]+)", name)
-
-
-def _shown(items: Iterable[Thing], what: str, total: int, quiet: int) -> Iterator[Thing]:
-    """`items` with a progress bar, if somebody is there to see it."""
-    if quiet or sys.stderr is None or not sys.stderr.isatty():
-        yield from items
-        return
-    from tqdm import tqdm
-
-    yield from tqdm(items, total=total, file=sys.stderr, unit="page", desc=what, leave=False)
 
 
 def _judge(found: "Sequence[Aligned]", series: Series, strict: bool, quiet: int) -> None:
@@ -271,94 +254,6 @@ def read_transforms(source: str, series: Series) -> "list[MatrixTransform]":
             made = f"{transform.moving_shape[1]}x{transform.moving_shape[0]}"
             raise ImgtoolError(f"{series.name(number)}: is {width}x{height} pixels, but {source} is for {made}")
     return transforms
-
-
-def write_images(
-    series: Series,
-    transforms: "Sequence[MatrixTransform]",
-    outputs: Mapping[str, Path],
-    sampling: dict[str, Any],
-    *,
-    writing: Writing,
-    quiet: int,
-) -> None:
-    """Every input again, its pages warped; one page is in memory at a time."""
-    from .. import io
-    from ..transforms import warp
-
-    numbers = iter(_shown(range(len(series)), "warp", len(series), quiet))
-
-    def warped() -> "Image":
-        number = next(numbers)
-        image = series.image(number)
-        axes: dict[str, Any] = {"channel_axis": image.channel_axis, "has_alpha": image.has_alpha}
-        return image.with_data(warp(image.data, transforms[number], **sampling, **axes))
-
-    for (name, output), info in zip(outputs.items(), series.infos, strict=True):
-        done = Done()
-        first = prepared(Item(name, {"output": output}), warped(), done, writing=writing, pages=info.pages)
-        for note in done.warnings:
-            warn(f"{name}: {note}", quiet)
-        if info.pages == 1:
-            io.write(output, first, **writing.options)
-            continue
-        with io.page_writer(output, first, info.pages, **writing.options) as append:
-            append(first.data)
-            for _ in range(info.pages - 1):
-                append(warped().data)
-    next(numbers, None)  # the progress bar ends
-
-
-def drift_row(page: "Aligned", series: Series) -> dict[str, Any]:
-    """How a page has moved, by the names of the columns of drift.csv."""
-    motion = page.transform.describe()
-    return {
-        "page": page.page + 1,
-        "input": series.places[page.page][0],
-        "x": motion.shift[0],
-        "y": motion.shift[1],
-        "rotation": motion.rotation,
-        "scale": (motion.scales[0] * motion.scales[1]) ** 0.5,
-        "nmi": page.nmi,
-        "overlap": page.overlap,
-        "confidence": page.confidence,
-        "confident": page.confident,
-    }
-
-
-def write_tables(
-    rows: Sequence[dict[str, Any]], transforms: "Sequence[MatrixTransform]", folder: Path, *, overwrite: bool
-) -> None:
-    """transforms.json, drift.csv and drift.png."""
-    import csv
-    from io import StringIO
-
-    from .. import io
-    from ..chart import chart
-    from ..stack import to_dict
-
-    table = StringIO()
-    writer = csv.DictWriter(table, _COLUMNS, lineterminator="\n")
-    writer.writeheader()
-    writer.writerows({name: _rounded(value) for name, value in row.items()} for row in rows)
-    curves = {"x px": "x", "y px": "y", "rotation deg": "rotation"}
-    picture = chart({title: [row[name] for row in rows] for title, name in curves.items()})
-    names = [folder / name for name in TABLES]
-    io.write_text(names[0], json.dumps(to_dict(transforms), indent=1) + "\n", overwrite=overwrite)
-    io.write_text(names[1], table.getvalue(), overwrite=overwrite)
-    io.write(names[2], io.Image(picture, -1), overwrite=overwrite)
-
-
-def _rounded(value: Any) -> Any:
-    return (
-        ""
-        if value is None
-        else str(value).lower()
-        if isinstance(value, bool)
-        else f"{value:.6g}"
-        if isinstance(value, float)
-        else value
-    )
 
 
 def _tell(

@@ -8,7 +8,7 @@ from threading import Lock
 from typing import Any, BinaryIO
 
 from ..errors import ImgtoolError
-from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, shown, sweep
+from ._files import STANDARD_OUTPUT, PathLike, opened, published, reason, scratch, shown, sweep
 from ._image import MAPPED, Image, Info, Metadata, Source, plain
 from ._pages import Pages
 from ._writing import check_output, displaced, page_writer, stripped, unkept, write
@@ -29,6 +29,7 @@ __all__ = [
     "probe",
     "read",
     "read_json",
+    "scratch",
     "stripped",
     "sweep",
     "unkept",

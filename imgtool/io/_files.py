@@ -250,6 +250,20 @@ def sweep(folder: Path) -> None:
                 draft.unlink()
 
 
+@contextmanager
+def scratch(folder: Path) -> Iterator[Path]:
+    """An empty file in `folder` for other processes to see, by a name that none can guess, for the block."""
+    name = _odd_name(folder / "any")
+    with name.open("xb") as stream:
+        try:
+            with suppress(OSError):
+                flock(stream, LOCK_EX | LOCK_NB)  # tells `sweep` that it is needed
+            yield name
+        finally:
+            with suppress(OSError):
+                name.unlink()
+
+
 def _odd_name(goal: Path) -> Path:
     return goal.parent / f".imgtool-{os.urandom(8).hex()}.tmp"
 

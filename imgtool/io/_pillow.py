@@ -109,25 +109,30 @@ def text_of(comment: bytes) -> str:
         return comment.decode("latin-1").rstrip("\0")
 
 
-def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
-    """`image` as JPEG (quality 95, colour at full resolution), lossless WebP or BMP, metadata kept."""
+def write_image(stream: BinaryIO, image: Image, format_name: str, *, quality: int | None = None) -> None:
+    """`image` as JPEG, WebP or BMP, metadata kept."""
     if image.animated and len(image.pages) > 1:
-        with page_writer(stream, image, len(image.pages), format_name) as write:
+        with page_writer(stream, image, len(image.pages), format_name, quality=quality) as write:
             for page in image.pages:
                 write(page)
         return
     (data,) = image.pages
-    stream.write(_encoded(data, format_name, **_told(image.metadata, format_name)))
+    stream.write(_encoded(data, format_name, quality, **_told(image.metadata, format_name)))
 
 
 @contextmanager
-def page_writer(stream: BinaryIO, first: Image, pages: int, format_name: str) -> Iterator[Callable[[Array], None]]:
+def page_writer(
+    stream: BinaryIO, first: Image, pages: int, format_name: str, *, quality: int | None = None
+) -> Iterator[Callable[[Array], None]]:
     """What writes the one page of a still, or frame after frame of a WebP animation."""
     if pages == 1:
-        yield lambda page: write_image(stream, Image(page, first.channel_axis, first.metadata), format_name)
+        still = partial(write_image, stream, format_name=format_name, quality=quality)
+        yield lambda page: still(first.with_data(page))
         return
     blocks = _told(first.metadata, format_name)
-    writer = _webp.FrameWriter(stream, first, pages, blocks, partial(_encoded, format_name=format_name))
+    writer = _webp.FrameWriter(
+        stream, first, pages, blocks, partial(_encoded, format_name=format_name, quality=quality)
+    )
     yield writer.write
     writer.finish()
 
@@ -160,14 +165,17 @@ def _told(metadata: Metadata, format_name: str) -> Metadata:
     return options
 
 
-def _encoded(data: Array, format_name: str, **options: Any) -> memoryview:
+def _encoded(data: Array, format_name: str, quality: int | None, **options: Any) -> memoryview:
     import imageio.v3 as iio
 
-    options |= {
-        "JPEG": {"quality": 95, "subsampling": 0},
-        "WebP": {"lossless": True, "exact": True, "quality": 20, "method": 0},
-        "BMP": {},
-    }[format_name]
+    if format_name == "JPEG":
+        # Filtered images are processed further: colour at full resolution, unless a small file is asked for.
+        quality = 95 if quality is None else quality
+        options |= {"quality": quality, "subsampling": 0 if quality >= 90 else 2}
+    elif format_name == "WebP" and quality is None:
+        options |= {"lossless": True, "exact": True, "quality": 20, "method": 0}
+    elif format_name == "WebP":
+        options |= {"quality": quality, "alpha_quality": 100}
     extension = {"JPEG": ".jpg", "WebP": ".webp", "BMP": ".bmp"}[format_name]
     # Given a file, Pillow's encoders take a write cut short by a full disk for a success.
     encoded = BytesIO()

@@ -138,6 +138,7 @@ def write(
     extension: str | None = None,
     png_level: int | None = None,
     compression: str | None = None,
+    quality: int | None = None,
 ) -> None:
     """Write an image file, whole or not at all.
 
@@ -159,6 +160,8 @@ def write(
         Effort of PNG's compression, from 0 (none) to 9; 1 if not given.
     compression : {"none", "packbits", "lzw", "deflate", "zstd"}, optional
         That of a TIFF file.
+    quality : int, optional
+        Of JPEG, 95 if not given, and of WebP, which then loses nothing: 1 to 100.
 
     Raises
     ------
@@ -187,7 +190,7 @@ def write(
     height, width = pages[0].shape[:2]
     shape, channel_axis = layout(height, width, image.channels, len(pages))
     plain = Image(data.astype(data.dtype.newbyteorder("="), copy=False).reshape(shape), channel_axis, image.metadata)
-    effort = _effort(target, png_level, compression)
+    effort = _effort(target, png_level=png_level, compression=compression, quality=quality)
     with published(path, overwrite=overwrite) as stream:
         try:
             import_module(f".{target.module}", __package__).write_image(stream, plain, target.name, **effort)
@@ -195,10 +198,10 @@ def write(
             raise ImgtoolError(f"{shown(path)}: {error}") from None
 
 
-def _effort(target: Format, png_level: int | None, compression: str | None) -> dict[str, Any]:
-    """The options that the writer of a format knows."""
-    given: dict[str, dict[str, Any]] = {"_png": {"png_level": png_level}, "_tiff": {"compression": compression}}
-    return given.get(target.module, {})
+def _effort(target: Format, **given: Any) -> dict[str, Any]:
+    """Those of the options on packing that the writer of a format knows."""
+    known = {"_png": "png_level", "_tiff": "compression", "_pillow": "quality"}.get(target.module)
+    return {} if known is None else {known: given[known]}
 
 
 @contextmanager
@@ -211,6 +214,7 @@ def page_writer(
     extension: str | None = None,
     png_level: int | None = None,
     compression: str | None = None,
+    quality: int | None = None,
 ) -> Iterator[Callable[[npt.NDArray[Any]], None]]:
     """A function that appends a page or a frame; the file appears under its name, whole, when the block ends.
 
@@ -222,7 +226,7 @@ def page_writer(
         What all pages are like in shape, dtype, channels and metadata; it is not written.
     pages : int
         How many there will be.
-    overwrite, extension, png_level, compression
+    overwrite, extension, png_level, compression, quality
         As for `write`.
 
     Raises
@@ -243,7 +247,7 @@ def page_writer(
     """
     target = _output_for(path, extension, first, pages)
     module = import_module(f".{target.module}", __package__)
-    effort = _effort(target, png_level, compression)
+    effort = _effort(target, png_level=png_level, compression=compression, quality=quality)
     with (
         published(path, overwrite=overwrite) as stream,
         module.page_writer(stream, first, pages, target.name, **effort) as append,

@@ -50,10 +50,11 @@ def script():
 
 @pytest.fixture
 def start(tmp_path):
-    """Start a command line as a process in the same empty folder, with SIGINT as a terminal gives it."""
-    # A shell that runs tests in the background has SIGINT ignored, and children inherit that.
+    """Start a command line as a process in the same empty folder, with signals as a terminal gives them."""
+    # Who runs tests in the background has SIGINT ignored, nohup SIGHUP, and children inherit that.
     trampoline = (
-        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
+        "import os, signal, sys; signal.signal(signal.SIGINT, signal.SIG_DFL); "
+        "signal.signal(signal.SIGHUP, signal.SIG_DFL); os.execv(sys.argv[1], sys.argv[1:])"
     )
 
     def popen(*words, **settings):

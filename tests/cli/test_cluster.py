@@ -10,8 +10,10 @@ import subprocess
 import sys
 import time
 
+import numpy as np
 import pytest
 
+from imgtool import io
 from imgtool.cli.common import CommonFile
 from imgtool.cli.options import Reading
 from imgtool.cli.planes import Look
@@ -203,6 +205,32 @@ def test_every_operation_gives_there_what_it_gives_here(cluster, finish, picture
     assert len(written) == 5 * len(moving)
     for name in written:
         assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+
+
+def test_a_series_is_aligned_there_as_here(cluster, finish, picture, files, tmp_path):
+    pages = [picture(f"s{n}.png", shape=(70, 80), shift=(n, -n / 2)) for n in range(5)]
+    io.write(tmp_path / "cells.tif", io.Image(np.stack(pages)))
+    for _ in range(2):
+        cluster()
+    cluster.wait(2)
+    for number, words in enumerate(
+        [
+            ("s0.png", "s1.png", "s2.png", "s3.png", "s4.png", "--reference", "3"),
+            ("cells.tif", "--reference", "mean", "-m", "translation"),
+            ("cells.tif", "--apply", "here/0/transforms.json"),
+        ]
+    ):
+        told = []
+        for place, options in ("here", ("-j", "2")), ("there", ("--scheduler", cluster.address)):
+            status, out, err = finish("stack", *words, "-O", f"{place}/{number}", "--json", *options)
+            assert (status, err) == (0, "")
+            told.append(out.replace(place, "OUT"))
+        assert told[0] == told[1]
+    written = [name.removeprefix("here/") for name in files() if name.startswith("here/")]
+    assert len(written) == 5 + 3 + 1 + 3 + 1
+    for name in written:
+        assert (tmp_path / "here" / name).read_bytes() == (tmp_path / "there" / name).read_bytes()
+    assert len(files()) == 6 + 2 * len(written)
 
 
 def test_what_all_images_need_travels_as_a_path(picture, tmp_path, monkeypatch):

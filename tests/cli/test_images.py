@@ -79,6 +79,10 @@ def test_every_operation_turns_images_upright_if_asked(call, tmp_path, picture, 
     assert call("warp", "a.tif", "-t", "t.json", "--like", "a.tif", "-o", "d.tif", "--auto-orient").exit_code == 0
     assert call("pipe", "convolve -k identity", "a.tif", "-o", "e.tif", "--auto-orient").exit_code == 0
     assert call("stack", "upright.png", "a.tif", "-O", "f", "--auto-orient").exit_code == 0
+    turned_back = json.loads(call("nmi", "upright.png", "a.tif", "--mask", "a.tif", "--auto-orient", "--json").stdout)
+    upright = json.loads(call("nmi", *["upright.png"] * 2, "--mask", "upright.png", "--json").stdout)
+    assert turned_back["nmi"] == upright["nmi"]
+    assert turned_back["parameters"]["auto_orient"]
     for name in ("b.tif", "c.tif", "d.tif", "e.tif", "f/a.tif"):
         image = io.read(tmp_path / name)
         assert_array_equal(image.data, values)
@@ -113,12 +117,42 @@ def test_packing_that_no_output_has_is_wrong_usage(call, picture, tmp_path):
             ("-o", "b.png", "--compression", "lzw"),
             "--compression is for .tif, .tiff, .ome.tif, .ome.tiff; no output",
         ),
+        (("-o", "b.png", "--quality", "80"), "--quality is for .jpg, .jpeg, .webp; no output is such a file"),
+        (("-o", "-", "--format", "png", "--quality", "80"), "--quality is for .jpg, .jpeg, .webp; no output"),
     ):
         result = call(*IDENTITY, "a.png", *words)
         assert (result.exit_code, result.stdout) == (2, "")
         assert sentence in result.stderr
     assert call(*IDENTITY, "a.png", "-o", "b.png", "--png-level", "9").exit_code == 0
     assert (tmp_path / "b.png").stat().st_size < (tmp_path / "a.png").stat().st_size + 500
+
+
+@pytest.mark.parametrize("extension", ["jpg", "webp"])
+def test_quality_is_paid_for_in_bytes(call, tmp_path, extension):
+    noisy = np.random.default_rng(1).normal(0, 9, (200, 300, 3)) + np.arange(300)[:, None] / 2 + 40
+    original = np.rint(noisy).astype(np.uint8)
+    io.write(tmp_path / "a.png", Image(original, -1))
+    sizes, errors = [], []
+    for quality in ([], ["--quality", "95"], ["--quality", "50"]):
+        out = tmp_path / f"b{len(sizes)}.{extension}"
+        assert call(*IDENTITY, "a.png", "-o", out, *quality).exit_code == 0
+        sizes.append(out.stat().st_size)
+        errors.append(np.abs(io.read(out).data - original.astype(float)).mean())
+    if extension == "jpg":
+        assert sizes[0] == sizes[1]
+    else:
+        assert errors[0] == 0
+        assert sizes[0] > sizes[1]
+    assert sizes[1] > 2 * sizes[2]
+    assert errors[1] < errors[2] < 9
+
+
+def test_quality_holds_for_every_frame(call, tmp_path):
+    frames = np.random.default_rng(1).integers(0, 256, (3, 64, 64, 3), np.uint8)
+    io.write(tmp_path / "a.webp", Image(frames, -1, {"frames": {"durations": [40.0] * 3, "plays": 0}}))
+    assert call(*IDENTITY, "a.webp", "-o", "b.webp", "--quality", "30").exit_code == 0
+    assert io.read(tmp_path / "b.webp").data.shape == frames.shape
+    assert (tmp_path / "b.webp").stat().st_size < (tmp_path / "a.webp").stat().st_size / 2
 
 
 @pytest.mark.parametrize("extension", ["gif", "png", "webp"])

@@ -190,12 +190,23 @@ def test_exit_statuses(finish, picture, words, status):
 
 @pytest.mark.parametrize("words", [["--help"], ["--version"], ["-v", "--version"], ["register", "--help"]])
 def test_help_and_version_import_nothing_heavy(script, words, tmp_path):
-    done = subprocess.run(
-        [sys.executable, "-X", "importtime", script, *words], capture_output=True, text=True, cwd=tmp_path, check=True
-    )
-    imported = {line.rpartition("|")[2].strip().partition(".")[0] for line in done.stderr.splitlines()}
-    assert "click" in imported
-    assert not imported & {"numpy", "imageio", "PIL", "tifffile", "imagecodecs", "scipy", "tqdm"}
+    names = imported(script, words, tmp_path)
+    assert "click" in names
+    assert not names & {"numpy", "imageio", "PIL", "tifffile", "imagecodecs", "scipy", "tqdm"}
+
+
+def test_one_image_is_convolved_without_what_only_others_need(script, picture, tmp_path):
+    picture("a.png")
+    names = imported(script, ["convolve", "a.png", "-k", "box", "-o", "b.png"], tmp_path)
+    assert {"numpy", "imagecodecs"} <= names
+    assert not names & {"concurrent", "dataclasses", "difflib", "imageio", "json", "locale", "PIL", "tifffile", "tqdm"}
+
+
+def imported(script, words, folder):
+    """The top-level modules that the program loads for a command line."""
+    line = [sys.executable, "-X", "importtime", script, *words]
+    done = subprocess.run(line, capture_output=True, text=True, cwd=folder, check=True)
+    return {row.rpartition("|")[2].strip().partition(".")[0] for row in done.stderr.splitlines()}
 
 
 def test_a_terminal_shows_a_progress_bar_for_several_images_and_no_result_is_lost(script, picture, tmp_path):
