@@ -24,6 +24,10 @@ def lost(target: Format, image: Image, pages: int) -> set[str]:
         from ._volume import fits
 
         found |= set() if fits(image, pages) else {"nifti"}
+    elif target.name == "OME-Zarr":
+        from . import _zarr
+
+        found |= _zarr.unfit(image, pages)
     elif target.name == "JPEG":
         from ._pillow import too_long
 

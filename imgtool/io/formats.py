@@ -21,7 +21,7 @@ class Format(NamedTuple):
     """A file format: the module that decodes and encodes it, and the dtypes it can hold for each layout of channels.
 
     `pages` and `animation` say whether it holds stacks and frames, `keeps` which entries of `Image.metadata`, `largest`
-    the most pixels that its encoder allows on a side.
+    the most pixels that its encoder allows on a side, `folder` whether an image is a folder of files.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Format(NamedTuple):
     animation: bool = False
     keeps: frozenset[str] = frozenset()
     largest: float = inf
+    folder: bool = False
 
     def can_hold(self, dtype: str, layout: str, pages: int, *, animated: bool = False) -> bool:
         """Whether an image can be written without loss of channels or pages, and in its type."""
@@ -117,6 +118,15 @@ FORMATS = (
     ),
     Format("NIfTI", "_volume", (".nii",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
     Format("NIfTI.gz", "_volume", (".nii.gz",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
+    Format(
+        "OME-Zarr",
+        "_zarr",
+        (".ome.zarr", ".zarr"),
+        {"gray": {"bool"} | _ANY},
+        pages=True,
+        keeps=frozenset({"ome_zarr", "origin", "resolution"}),
+        folder=True,
+    ),
 )
 _BY_NAME = {entry.name: entry for entry in FORMATS}
 _BY_EXTENSION = {extension: entry for entry in FORMATS for extension in entry.extensions}
@@ -256,6 +266,8 @@ _WORDS = {
     "further_images": "the file's further images (reduced copies, labels)",
     "geo": "the georeference",
     "nifti": "the NIfTI header",
+    "ome_zarr": "the axes of OME-Zarr",
+    "origin": "the origin",
     "frames": "the timing of the frames",
 }
 
