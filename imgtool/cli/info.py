@@ -88,7 +88,6 @@ _NAMES = {
     "imagej": "ImageJ's notes",
     "imagej_tags": "ImageJ's labels and ranges",
     "pages": "entries of single pages",
-    "private_tags": "private TIFF tags",
     "tiff_tags": "further TIFF tags",
 }
 
@@ -104,6 +103,8 @@ def _words(key: str, value: Any) -> str:
         return f"{sum(value['durations']) / 1000:g} s, {plays}"
     if key == "further_images":
         return f"{value} further images (reduced copies, labels)"
+    if key == "private":
+        return f"private entries ({', '.join(map(str, value))})"
     if key in _NAMES:
         return _NAMES[key]
     return f"{value} compression" if key == "compression" else key.replace("_", " ")

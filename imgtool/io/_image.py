@@ -36,7 +36,7 @@ class Image:
         ever), ``compression`` (of the TIFF file), ``nifti`` (the header of that format), ``ome_zarr`` and ``origin``
         (axes, sizes of pixels and channels of that format; where the image begins), and ``mode`` ("CMYK" for ink, "RGB"
         for colour before further channels). ``alpha`` says whether the last channel is opacity; without it two
-        and four channels end in alpha. ``private_tags`` and ``further_images`` say what else a file holds, which is
+        and four channels end in alpha. ``private`` and ``further_images`` say what else a file holds, which is
         not kept.
 
     Examples

@@ -261,7 +261,7 @@ _WORDS = {
     "overlays": "ImageJ's overlays",
     "photoshop": "Photoshop's resources",
     "tiff_tags": "further TIFF tags",
-    "private_tags": "private TIFF tags",
+    "private": "private entries of other programs",
     "pages": "what single pages say",
     "further_images": "the file's further images (reduced copies, labels)",
     "geo": "the georeference",

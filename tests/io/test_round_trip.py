@@ -357,6 +357,29 @@ def test_text_and_gamma_of_a_png_are_kept_and_a_damaged_note_is_not_fatal(
     assert io.read(tmp_path / "b.png").metadata["png_chunks"] == [(b"gAMA", gamma[8:-4]), (b"tEXt", b"Author\0someone")]
 
 
+def test_chunks_that_may_be_copied_are_and_others_are_told(tmp_path: Path, png: Build, chunk: Build) -> None:
+    copied, unsafe, known = chunk(b"prVt", b"mine"), chunk(b"caBX", b"credentials"), chunk(b"bKGD", b"\0\0")
+    (tmp_path / "a.png").write_bytes(png(1, 1, 8, 0, b"\0\7", copied, unsafe, known))
+    image = io.read(tmp_path / "a.png")
+    assert image.metadata == {"png_chunks": [(b"prVt", b"mine")], "private": ["caBX"]}
+    assert io.unkept("b.png", image) == io.unkept("b.tif", image) == "private entries of other programs"
+    io.write(tmp_path / "b.png", image)
+    assert io.read(tmp_path / "b.png").metadata == {"png_chunks": [(b"prVt", b"mine")]}
+    (tmp_path / "c.png").write_bytes(png(1, 1, 8, 0, b"\0\7", copied, known))
+    image = io.read(tmp_path / "c.png")
+    assert (io.unkept("d.png", image), io.unkept("d.tif", image)) == ("", "private entries of other programs")
+
+
+def test_segments_of_a_jpeg_that_are_not_kept_are_told(tmp_path: Path) -> None:
+    io.write(tmp_path / "a.jpg", io.Image(np.zeros((4, 5, 3), np.uint8), -1, {"xmp": b"<x/>", "exif": ORIENTED}))
+    assert "private" not in io.read(tmp_path / "a.jpg").metadata
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[:2] + b"\xff\xeb\0\x07JUMBF" + content[2:])
+    image = io.read(tmp_path / "a.jpg")
+    assert image.metadata["private"] == ["APP11"]
+    assert io.unkept("b.jpg", image) == "private entries of other programs"
+
+
 def test_the_description_of_a_tiff_is_kept(tmp_path: Path) -> None:
     io.write(tmp_path / "a.tif", io.Image(np.zeros((2, 2)), None, {"description": "slice 7, µm"}))
     assert io.read(tmp_path / "a.tif").metadata["description"] == "slice 7, µm"
