@@ -4,7 +4,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from io import BufferedReader
 from math import prod
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -128,7 +128,7 @@ def plain(data: Array) -> Array:
 MAPPED = 1 << 28
 
 
-def mapped(stream: BinaryIO, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> Array | None:
+def mapped(stream: IO[bytes], dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> Array | None:
     """A large array of native byte order in the memory pages of its file, which are read when they are looked at.
 
     Pages that are written to become private; the file does not change. None if the array is small, or the stream no

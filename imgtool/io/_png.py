@@ -30,8 +30,14 @@ _DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY
 # Chunks that say how the colours look or what the picture is about, kept byte for byte from PNG to PNG.
 _KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt")
 # Those that have a place of their own in `Image.metadata`, or were made for other pixels: the bits that count, the
-# colour behind, frequencies of a palette, the time of the last change.
-_KNOWN = {b"IHDR", b"PLTE", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"acTL", b"sBIT", b"bKGD", b"hIST", b"tIME"}
+# colour behind, palettes and their frequencies, the time of the last change.
+_KNOWN = {b"IHDR", b"PLTE", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"acTL"} | {
+    b"sBIT",
+    b"bKGD",
+    b"sPLT",
+    b"hIST",
+    b"tIME",
+}
 _XMP_HEAD = b"XML:com.adobe.xmp\0\0\0\0\0"
 # First column and row, column and row step of the seven passes of an interlaced image (PNG specification, 8.1).
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))

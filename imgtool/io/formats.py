@@ -76,6 +76,7 @@ FORMATS = (
         keeps=_TIFF_KEEPS,
     ),
     Format("NPY", "_npy", (".npy",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
+    Format("NPZ", "_npy", (".npz",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
     Format(
         "JPEG",
         "_pillow",
@@ -182,6 +183,8 @@ def recognised(head: bytes) -> Format:
         plain = zlib.decompressobj(31).decompress(head, SNIFFED) if head[:2] == b"\x1f\x8b" else head
     if plain[344:348] == b"n+1\0" or plain[4:8] == b"n+2\0":
         return _BY_NAME["NIfTI"]
+    if head[:4] == b"PK\x03\x04" and head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy"):
+        return _BY_NAME["NPZ"]
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return _BY_NAME[name]
