@@ -78,7 +78,8 @@ def open_image(folder: Path, _format: str) -> Source:
     axes = image["axes"] or [{"name": name} for name in "tczyx"[-len(level.shape) :]]
     names = [axis["name"] for axis in axes]
     if not 2 <= len(level.shape) == len(names) or names[-2:] != ["y", "x"] or len(set(names)) < len(names):
-        raise ImgtoolError(f"its axes are {', '.join(names)[:80]}, but those of its array should end in y, x")
+        told = shown(", ".join(names)[:80])
+        raise ImgtoolError(f"its axes are {told}, but those of its array should end in y, x")
     scale, translation = _placed(image["transformations"], len(names))
     *sizes, height, width = level.shape
     pages = math.prod(sizes)
@@ -223,12 +224,11 @@ def _level(root: Path, path: str, version: int) -> _Level:
     if not isinstance(kind, str) or not _NUMBER.fullmatch(kind):
         raise ImgtoolError(f"arrays of {shown(str(kind)[:80])} are no images; it needs integers or floats")
     codecs = _list(found.get("codecs")) if version == 3 else [found.get("compressor"), *_list(found.get("filters"))]
-    inner = _checked_codecs(codecs)
     itemsize = np.dtype(kind).itemsize
     stored = math.prod(chunks) * itemsize
-    if stored > _LARGEST_CHUNK:
-        raise ImgtoolError(f"its chunks of {stored} bytes are larger than {_LARGEST_CHUNK}; store it in smaller ones")
-    chunks = inner or chunks
+    chunks = _checked_codecs(codecs) or chunks
+    if (length := math.prod(chunks) * itemsize) > _LARGEST_CHUNK:
+        raise ImgtoolError(f"its chunks of {length} bytes are larger than {_LARGEST_CHUNK}; store it in smaller ones")
     pieces = math.prod(-(-size // chunk) for size, chunk in zip(shape, chunks, strict=False))
     if pieces > _MANY and math.prod(shape) / pieces < _TINY:
         raise ImgtoolError(f"it is stored in {pieces} chunks of less than {_TINY} pixels; store it in larger ones")
@@ -332,7 +332,7 @@ def summary(said: Metadata) -> Metadata:
         "pixel_size": {axis["name"]: (step, axis["unit"]) for axis, step in steps if isinstance(axis.get("unit"), str)},
     }
     labels = [_dict(channel).get("label") for channel in _list(said.get("omero", {}).get("channels"))]
-    return found | ({"channels": labels} if any(isinstance(label, str) for label in labels) else {})
+    return found | ({"channels": labels} if labels and all(isinstance(label, str) for label in labels) else {})
 
 
 def write_image(folder: Path, image: Image, format_name: str) -> None:
