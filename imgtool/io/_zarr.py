@@ -47,9 +47,7 @@ _METRES = {
     "picometer": 1e-12,
     "inch": 0.0254,
 }
-# Those of OME-XML.
-_UNITS = {"m": "meter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer", "nm": "nanometer"}
-_TYPES = {"t": "time", "c": "channel", "z": "space"}
+_TYPES = {"t": "time", "c": "channel", "z": "space", "y": "space", "x": "space"}
 
 
 def _zarr() -> Any:
@@ -294,33 +292,28 @@ def unfit(image: Image, pages: int) -> set[str]:
 
 def _new(image: Image, pages: int) -> Metadata:
     """What is said of an image that comes from elsewhere: pages are a stack along z, or what its OME-XML says."""
-    x, y, unit = image.metadata.get("resolution", (1.0, 1.0, "none"))
-    step = {"inch": 25_400.0, "cm": 10_000.0}.get(unit)
-    length: Metadata = {} if step is None else {"unit": "micrometer"}
     found = _ome.summary(image.metadata.get("ome_xml", ""))
     sizes = {name.lower(): size for name, size in found.get("axes", {}).items() if name not in "YX"}
     if math.prod(sizes.values()) != pages:
         sizes, found = {"z": pages} if pages > 1 else {}, {}
-    names = sorted(sizes, key="tcz".index)
+    x, y, unit = image.metadata.get("resolution", (1.0, 1.0, "none"))
+    steps = {}
+    if length := {"inch": 25_400.0, "cm": 10_000.0}.get(unit):
+        steps = {"y": (length / y, "µm"), "x": (length / x, "µm")}
+    steps |= {name: step for name, step in found.get("pixel_size", {}).items() if step[0] > 0}
+    names = [*sorted(sizes, key="tcz".index), "y", "x"]
     axes: list[Metadata] = [{"name": name, "type": _TYPES[name]} for name in names]
-    scale = [1.0] * len(names)
-    if (
-        "z" in names
-        and (thick := found.get("pixel_size", {}).get("z", (0, "")))
-        and thick[1] in _UNITS
-        and thick[0] > 0
-    ):
-        axes[names.index("z")]["unit"], scale[names.index("z")] = _UNITS[thick[1]], thick[0]
-    axes += [{"name": name, "type": "space"} | length for name in "yx"]
-    scale += [1.0, 1.0] if step is None else [step / y, step / x]
+    for axis in axes:
+        if axis["name"] in steps and steps[axis["name"]][1] in _ome.LENGTHS:
+            axis["unit"] = _ome.LENGTHS[steps[axis["name"]][1]]
     # Pages come in the order of `sizes`, which need not be that of the axes.
     return {
         "version": "0.4",
         "name": "",
         "axes": axes,
-        "sizes": [sizes[name] for name in names],
-        "scale": scale,
-        "order": [list(sizes).index(name) for name in names],
+        "sizes": [sizes[name] for name in names[:-2]],
+        "scale": [steps.get(name, (1.0, ""))[0] for name in names],
+        "order": [list(sizes).index(name) for name in names[:-2]],
     }
 
 

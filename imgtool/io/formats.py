@@ -115,7 +115,7 @@ FORMATS = (
         (".ome.tif", ".ome.tiff"),
         dict.fromkeys(("gray", *_COLOURS, "multichannel"), _OME),
         pages=True,
-        keeps=_TIFF_KEEPS - _IMAGEJ - {"description"},
+        keeps=(_TIFF_KEEPS | {"ome_zarr"}) - _IMAGEJ - {"description"},
     ),
     Format("NIfTI", "_volume", (".nii",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
     Format("NIfTI.gz", "_volume", (".nii.gz",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),

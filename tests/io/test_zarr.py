@@ -154,9 +154,28 @@ def test_the_axes_of_an_ome_tiff_are_those_of_the_folder_made_of_it(tmp_path):
     io.write(tmp_path / "b.zarr", io.read(tmp_path / "a.ome.tif"))
     (multiscale,) = attributes_of(tmp_path / "b.zarr")["multiscales"]
     assert [axis["name"] for axis in multiscale["axes"]] == ["t", "c", "z", "y", "x"]
-    assert multiscale["axes"][2]["unit"] == "micrometer"
-    assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"][2] == 2.0
+    assert [axis.get("unit") for axis in multiscale["axes"]] == [None, None, "micrometer", None, "micrometer"]
+    assert multiscale["datasets"][0]["coordinateTransformations"][0]["scale"] == [1.0, 1.0, 2.0, 1.0, 0.1]
     assert_array_equal(zarr.open_group(tmp_path / "b.zarr", mode="r")["0"][...], data.swapaxes(1, 2))
+
+
+def test_axes_sizes_and_channels_go_into_an_ome_tiff(tmp_path):
+    data = pixels((2, 2, 3, 20, 30))
+    folder = made(tmp_path / "a.zarr", data)
+    edited(folder, ".zattrs", omero={"channels": [{"label": 'D<"&>'}, {"label": "GFP"}]})
+    image = io.read(folder)
+    assert io.unkept("b.ome.tif", image) == "the file's further images (reduced copies, labels) and the origin"
+    assert "the axes of OME-Zarr" in io.unkept("b.tif", image)
+    io.write(tmp_path / "b.ome.tif", image)
+    with tifffile.TiffFile(tmp_path / "b.ome.tif") as file:
+        assert file.series[0].axes == "TCZYX"
+        assert_array_equal(file.series[0].asarray(), data)
+    told = summary(io.read(tmp_path / "b.ome.tif").metadata)["ome_xml"]
+    assert told["pixel_size"] == {"x": (0.125, "µm"), "y": (0.25, "µm"), "z": (0.5, "µm")}
+    assert told["channels"] == ['D<"&>', "GFP"]
+    moved = dict(image.metadata["ome_zarr"])
+    moved["axes"] = [AXES[1], AXES[0], *AXES[2:]]
+    assert "the axes of OME-Zarr" in io.unkept("b.ome.tif", Image(image.data, None, {"ome_zarr": moved}))
 
 
 def test_the_limit_of_pixels_is_checked_before_a_chunk_is_read(tmp_path):
