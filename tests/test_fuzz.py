@@ -18,6 +18,7 @@ from imgtool.cli.template import parse_template
 from imgtool.errors import ImgtoolError
 from imgtool.io._exif import block_of, tags_of, with_orientation
 from imgtool.io._ome import fitted, made, summary
+from imgtool.io.summary import summary as told
 
 # Pieces that mean something to a parser, so that more is reached than the first complaint.
 WORDS = [
@@ -146,17 +147,23 @@ def sample(extension):
         data = np.random.default_rng(0).integers(0, 256, shape, dtype=np.uint8)
         data = data.astype(np.float32) if extension == "pfm" else data
         metadata = {"exif": with_orientation(6), "frames": {"durations": [10.0], "plays": 0}}
+        if extension == "stack.tif":
+            data = np.stack([data] * 2)
+            metadata = {"imagej": "ImageJ=1\nimages=2\n", "imagej_tags": {"labl": [b"a\0"] * 2, "rang": [bytes(16)]}}
+            metadata |= {"overlays": {"size": (7, 9), "entries": {"over": [b"x"]}}}
+            metadata |= {"pages": [{"orientation": 2, "description": "b", "xmp": b"<x/>"}]}
         io.write(path, io.Image(data, -1 if colour else None, metadata))
         return path.read_bytes()
 
 
 @given(
-    st.lists(st.tuples(st.integers(0, 400), st.integers(0, 255)), max_size=4),
+    st.lists(st.tuples(st.integers(0, 1400), st.integers(0, 255)), max_size=4),
     st.integers(0, 400),
     st.binary(max_size=8),
 )
 @pytest.mark.parametrize(
-    "extension", ["png", "apng", "tif", "ome.tif", "npy", "jpg", "webp", "gif", "bmp", "ppm", "pgm", "pfm"]
+    "extension",
+    ["png", "apng", "tif", "ome.tif", "stack.tif", "npy", "npz", "jpg", "webp", "gif", "bmp", "ppm", "pgm", "pfm"],
 )
 def test_a_damaged_image_is_an_image_or_none(extension, flips, cut, more):
     content = bytearray(sample(extension))
@@ -168,7 +175,8 @@ def test_a_damaged_image_is_an_image_or_none(extension, flips, cut, more):
         path = Path(folder) / "a"
         path.write_bytes(bytes(content) + more)
         try:
-            info = io.probe(path, auto_orient=True)
+            info, metadata = io.describe(path, auto_orient=True)
+            json.dumps(told(metadata), allow_nan=False)
             image = io.read(path, max_pixels=10**6, auto_orient=True)
         except ImgtoolError as error:
             one_sentence(error)
@@ -193,3 +201,37 @@ def test_any_text_is_ome_xml_or_none(changes, removed):
     odd = "".join(text)
     again = fitted(odd, pages=2, height=5, width=6, channels=1, dtype="uint16")
     assert again is None or summary(again)["axes"] == {"Z": 2, "Y": 5, "X": 6}
+
+
+def replaced(value, keys, other):
+    """`value` with something else at a place within, which is found by going down."""
+    if not keys or not value or not isinstance(value, dict | list):
+        return other
+    places = sorted(value) if isinstance(value, dict) else range(len(value))
+    place = places[keys[0] % len(places)]
+    changed = dict(value) if isinstance(value, dict) else list(value)
+    changed[place] = replaced(value[place], keys[1:], other)
+    return changed
+
+
+@given(
+    st.sampled_from([".zattrs", "0/.zarray"]),
+    st.lists(st.integers(0, 9), min_size=1, max_size=7),
+    JSON | st.just("../0"),
+)
+def test_any_attributes_are_an_image_or_none(file, keys, other):
+    pytest.importorskip("zarr", reason="OME-Zarr needs the extra zarr")
+    with TemporaryDirectory() as folder:
+        path = Path(folder) / "a.zarr"
+        io.write(path, io.Image(np.zeros((2, 7, 9), np.uint8), None, {"resolution": (3.0, 4.0, "cm")}))
+        (path / file).write_text(json.dumps(replaced(json.loads((path / file).read_text()), keys, other)))
+        try:
+            info, metadata = io.describe(path)
+            json.dumps(told(metadata), allow_nan=False)
+            image = io.read(path, max_pixels=10**6)
+            io.write(f"{path}.zarr", image)
+        except ImgtoolError as error:
+            one_sentence(error)
+            assert str(path) in str(error)
+            return
+    assert image.data.shape == info.shape

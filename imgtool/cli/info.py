@@ -83,26 +83,28 @@ def _line(record: dict[str, Any]) -> str:
     return one_line(text + (f"; {kept}" if kept else ""))
 
 
+_VOLUMES = {"ome_xml": "OME-XML", "nifti": "nifti", "ome_zarr": "OME-Zarr"}
 _NAMES = {
     "imagej": "ImageJ's notes",
     "imagej_tags": "ImageJ's labels and ranges",
     "pages": "entries of single pages",
-    "private_tags": "private TIFF tags",
     "tiff_tags": "further TIFF tags",
 }
 
 
 def _words(key: str, value: Any) -> str:
     """An entry of the metadata by its name, and what is short and worth knowing of it."""
-    if key in ("ome_xml", "nifti") and value:
+    if key in _VOLUMES and value:
         axes = " ".join(f"{axis}={size}" for axis, size in value["axes"].items())
         sizes = [f"{axis} {size:g} {unit}" for axis, (size, unit) in value.get("pixel_size", {}).items()]
-        return f"{'OME-XML' if key == 'ome_xml' else key} ({'; '.join([axes, *sizes])})"
+        return f"{_VOLUMES[key]} ({'; '.join(filter(None, [axes, *sizes]))})"
     if key == "frames":
         plays = f"{value['plays']} times" if value["plays"] else "for ever"
         return f"{sum(value['durations']) / 1000:g} s, {plays}"
     if key == "further_images":
         return f"{value} further images (reduced copies, labels)"
+    if key == "private":
+        return f"private entries ({', '.join(map(str, value))})"
     if key in _NAMES:
         return _NAMES[key]
     return f"{value} compression" if key == "compression" else key.replace("_", " ")

@@ -41,7 +41,8 @@ def gather(
     failed: list[tuple[str, ImgtoolError]] = []
     excluded = {os.path.realpath(folder) for folder in leave_out}
     for name in given:
-        if name == "-" or not os.path.isdir(name):  # noqa: PTH112  Path.is_dir raises for names that are too long
+        # Path.is_dir raises for names that are too long.
+        if name == "-" or not os.path.isdir(name) or is_image_folder(name):  # noqa: PTH112
             found.append(name)
         elif not recursive:
             failed.append((name, ImgtoolError(f"{name}: a directory, not a file; --recursive takes the images in it")))
@@ -117,12 +118,22 @@ def _images_below(folder: str, excluded: set[str], failed: list[tuple[str, Imgto
         if entry.name.startswith("."):
             continue
         if entry.is_dir(follow_symlinks=False):
-            folders.append(entry.path)
+            if is_image_folder(entry.path):
+                yield entry.path
+            else:
+                folders.append(entry.path)
         elif extension_of(entry.name) in EXTENSIONS and _is_image(entry):
             yield entry.path
     for path in folders:
         if os.path.realpath(path) not in excluded:
             yield from _images_below(path, excluded, failed)
+
+
+def is_image_folder(name: str | Path) -> bool:
+    """Whether a folder is one image, not a folder of images."""
+    from ..io._folders import is_image_folder as found
+
+    return found(name)
 
 
 def _is_image(entry: os.DirEntry[str]) -> bool:

@@ -11,7 +11,7 @@ import click
 
 from ..errors import ImgtoolError
 from .common import CommonFile
-from .inputs import place
+from .inputs import is_image_folder, place
 from .options import Batch, Writing
 
 
@@ -130,7 +130,7 @@ def named_outputs(
     """The file that `option`, FILE or DIR/, names for each input, and the folder if it names one."""
     if not name:
         raise click.UsageError(f"the name at {option} is empty; write ./ for the current folder")
-    if name.endswith("/") or os.path.isdir(name):  # noqa: PTH112  never raises
+    if name.endswith("/") or (os.path.isdir(name) and not is_image_folder(name)):  # noqa: PTH112  never raises
         return [below(Path(name), batch.place(each), "", ext) for each in inputs], Path(name)
     if len(inputs) > 1:
         place = f"{option} {Path(name).with_suffix('')}/"
@@ -294,12 +294,16 @@ def _identity(path: str | Path) -> tuple[int, int] | None:
 
 def _is_done(item: Item, exists: str, others: Sequence[str]) -> bool:
     outputs = item.outputs.values()
-    if exists not in ("skip", "newer") or item.to_stdout or not outputs or not all(map(Path.is_file, outputs)):
+    if exists not in ("skip", "newer") or item.to_stdout or not outputs or not all(map(_is_written, outputs)):
         return False
     if exists == "skip":
         return True
     newest_input = max(Path(name).stat().st_mtime_ns for name in (item.input, *others))
     return newest_input <= min(output.stat().st_mtime_ns for output in outputs)
+
+
+def _is_written(output: Path) -> bool:
+    return output.is_file() or is_image_folder(output)
 
 
 def check_free(output: Path, batch: Batch) -> None:
@@ -311,7 +315,7 @@ def check_free(output: Path, batch: Batch) -> None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ImgtoolError(f"{output}: cannot be written ({why})") from error
-    if output.is_dir():
+    if output.is_dir() and not is_image_folder(output):
         raise ImgtoolError(f"{output}: is a folder; name a file, or use -O to write into it")
     if not batch.in_place and batch.exists not in ("overwrite", "newer"):
         raise ImgtoolError(f"{output}: exists already; use --exists overwrite, newer or skip")

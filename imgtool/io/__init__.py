@@ -1,9 +1,11 @@
 """Image files, and the few other files imgtool reads and writes, in and out without loss."""
 
+import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from importlib import import_module
+from pathlib import Path
 from threading import Lock
 from typing import Any, BinaryIO
 
@@ -75,8 +77,8 @@ def describe(path: PathLike, *, auto_orient: bool = False) -> tuple[Info, Metada
     ImgtoolError
         As `probe` does.
     """
-    with opened(path) as stream, _explained(path):
-        source = _source(stream, auto_orient=auto_orient)
+    with _opened(path) as found, _explained(path):
+        source = _source(found, auto_orient=auto_orient)
         return source.info, source.metadata
 
 
@@ -106,8 +108,8 @@ def read(path: PathLike, *, max_pixels: int = MAX_PIXELS, auto_orient: bool = Fa
     ImgtoolError
         If there is no such file, it is no image that imgtool can read, it is damaged or too large.
     """
-    with opened(path) as stream, _explained(path):
-        source = _source(stream, auto_orient=auto_orient)
+    with _opened(path) as found, _explained(path):
+        source = _source(found, auto_orient=auto_orient)
         info = source.info
         _check_size(info, info.pages, max_pixels)
         data = source.decode()
@@ -141,9 +143,9 @@ def open_pages(
     ImgtoolError
         As `read` does, also when a page is taken.
     """
-    with opened(path) as stream:
+    with _opened(path) as found:
         with _explained(path):
-            source = _source(stream, auto_orient=auto_orient)
+            source = _source(found, auto_orient=auto_orient)
             _check_size(source.info, source.info.pages if together else 1, max_pixels)
         yield Pages(source, lambda: _explained(path))
 
@@ -158,13 +160,27 @@ def _check_size(info: Info, pages: int, max_pixels: int) -> None:
         )
 
 
-def _source(stream: BinaryIO, *, auto_orient: bool) -> Source:
-    head = stream.read(SNIFFED)
+def _opened(path: PathLike) -> AbstractContextManager[BinaryIO | Path]:
+    """The stream of a file, or the folder if that is an image."""
+    if os.path.isdir(path):  # noqa: PTH112  Path.is_dir raises for names that are too long
+        from ._folders import is_image_folder
+
+        if is_image_folder(path):
+            return nullcontext(Path(path))
+    return opened(path)
+
+
+def _source(found: BinaryIO | Path, *, auto_orient: bool) -> Source:
+    if isinstance(found, Path):
+        from ._zarr import open_image
+
+        return open_image(found, "OME-Zarr")
+    head = found.read(SNIFFED)
     if not head:
         raise ImgtoolError("the file is empty")
-    found = recognised(head)
-    stream.seek(0)
-    source: Source = import_module(f".{found.module}", __name__).open_image(stream, found.name)
+    form = recognised(head)
+    found.seek(0)
+    source: Source = import_module(f".{form.module}", __name__).open_image(found, form.name)
     if auto_orient:
         from ._orient import upright
 

@@ -114,7 +114,7 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
         mode = _permissions(goal, path, overwrite=overwrite)
         draft = _Draft(goal)
     except OSError as error:
-        raise _refused(path, goal.parent, error) from None
+        raise refused(path, goal.parent, error) from None
     try:
         with draft.stream as stream:
             if mode is not None:
@@ -125,9 +125,9 @@ def published(path: PathLike, *, overwrite: bool) -> Iterator[BinaryIO]:
             os.fsync(stream.fileno())
             draft.publish(overwrite=overwrite)
     except FileExistsError:
-        raise _exists(path) from None
+        raise taken(path) from None
     except OSError as error:
-        raise _refused(path, goal.parent, error) from None
+        raise refused(path, goal.parent, error) from None
     finally:
         draft.discard()
 
@@ -156,7 +156,7 @@ def _permissions(goal: Path, path: PathLike, *, overwrite: bool) -> int | None:
     if not stat.S_ISREG(kind.st_mode):
         raise ImgtoolError(f"{shown(path)}: not a file but a device; imgtool writes files only")
     if not overwrite:
-        raise _exists(path)
+        raise taken(path)
     if not os.access(goal, os.W_OK):
         raise OSError(errno.EACCES, "")
     return stat.S_IMODE(kind.st_mode)
@@ -176,7 +176,7 @@ class _Draft:
             # EISDIR: a kernel that does not know the flag; the others: a file system that has no nameless files.
             if error.errno not in (errno.EOPNOTSUPP, errno.EISDIR, errno.EINVAL):
                 raise
-            self._name: Path | None = _odd_name(goal)
+            self._name: Path | None = odd_name(goal)
             self.stream: BinaryIO = self._name.open("x+b")
             with suppress(OSError):
                 flock(self.stream, LOCK_EX | LOCK_NB)  # tells `sweep` that somebody is at work
@@ -214,7 +214,7 @@ class _Draft:
 
     def _named(self) -> Path:
         """The nameless file under an odd name."""
-        name = _odd_name(self._goal)
+        name = odd_name(self._goal)
         try:
             self._link(name)
         except OSError:  # a system that has nameless files but cannot name them
@@ -244,6 +244,11 @@ def sweep(folder: Path) -> None:
     A draft that is locked or younger than a minute may still become a file.
     """
     for draft in folder.glob(f".imgtool-{'[0-9a-f]' * 16}.tmp"):
+        if draft.is_dir():
+            from ._folders import sweep_folder
+
+            sweep_folder(draft)
+            continue
         with suppress(OSError), draft.open("r+b") as stream:
             flock(stream, LOCK_EX | LOCK_NB)
             if time() - os.fstat(stream.fileno()).st_mtime > 60:
@@ -253,7 +258,7 @@ def sweep(folder: Path) -> None:
 @contextmanager
 def scratch(folder: Path) -> Iterator[Path]:
     """An empty file in `folder` for other processes to see, by a name that none can guess, for the block."""
-    name = _odd_name(folder / "any")
+    name = odd_name(folder / "any")
     with name.open("xb") as stream:
         try:
             with suppress(OSError):
@@ -264,15 +269,18 @@ def scratch(folder: Path) -> Iterator[Path]:
                 name.unlink()
 
 
-def _odd_name(goal: Path) -> Path:
+def odd_name(goal: Path) -> Path:
+    """A name beside the goal that nobody can guess."""
     return goal.parent / f".imgtool-{os.urandom(8).hex()}.tmp"
 
 
-def _exists(path: PathLike) -> ImgtoolError:
+def taken(path: PathLike) -> ImgtoolError:
+    """What is said where something has that name and may not be overwritten."""
     return ImgtoolError(f"{shown(path)}: the file exists; choose another name or allow it to be overwritten")
 
 
-def _refused(path: PathLike, folder: Path, error: OSError) -> ImgtoolError:
+def refused(path: PathLike, folder: Path, error: OSError) -> ImgtoolError:
+    """What is said where the system does not let one write."""
     if error.errno in (errno.ENOENT, errno.ENOTDIR):
         return ImgtoolError(f"{shown(path)}: cannot be written: there is no directory {shown(folder)}; create it first")
     # NumPy raises an OSError without a number when it could write only a part of an array.

@@ -3,7 +3,7 @@
 from collections.abc import Callable, Collection
 from io import BufferedReader
 from math import prod
-from typing import Any, BinaryIO, NamedTuple
+from typing import IO, Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -31,9 +31,10 @@ class Image:
         (ImageJ's labels, ranges and tables; what is drawn on the image), ``photoshop`` (its resources, among them
         IPTC), ``tiff_tags`` (others that are copied), ``pages`` (for each page of a TIFF file after the first its own
         such entries, if there are any), ``frames`` (of an animation: ``durations`` in milliseconds and ``plays``, 0 for
-        ever), ``compression`` (of the TIFF file), ``nifti`` (the header of that format), and ``mode`` ("CMYK" for ink,
-        "RGB" for colour before further channels). ``alpha`` says whether the last channel is opacity; without it two
-        and four channels end in alpha. ``private_tags`` and ``further_images`` say what else a file holds, which is
+        ever), ``compression`` (of the TIFF file), ``nifti`` (the header of that format), ``ome_zarr`` and ``origin``
+        (axes, sizes of pixels and channels of that format; where the image begins), and ``mode`` ("CMYK" for ink, "RGB"
+        for colour before further channels). ``alpha`` says whether the last channel is opacity; without it two
+        and four channels end in alpha. ``private`` and ``further_images`` say what else a file holds, which is
         not kept.
 
     Examples
@@ -129,7 +130,7 @@ def plain(data: Array) -> Array:
 MAPPED = 1 << 28
 
 
-def mapped(stream: BinaryIO, dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> Array | None:
+def mapped(stream: IO[bytes], dtype: np.dtype[Any], offset: int, shape: tuple[int, ...]) -> Array | None:
     """A large array of native byte order in the memory pages of its file, which are read when they are looked at.
 
     Pages that are written to become private; the file does not change. None if the array is small, or the stream no

@@ -3,11 +3,11 @@
 from ._image import STRUCTURE, Image
 from .formats import Format
 
-_TEXTS, _GAMMA, _SRGB = {b"tEXt", b"zTXt", b"iTXt"}, {b"gAMA", b"cHRM", b"cICP"}, b"sRGB"
+_TEXTS, _GAMMA, _SRGB = {b"tEXt", b"zTXt", b"iTXt"}, {b"gAMA", b"cHRM", b"cICP", b"mDCV", b"cLLI"}, b"sRGB"
 
 
 def lost(target: Format, image: Image, pages: int) -> set[str]:
-    """The entries that are not kept; of `png_chunks` it is told what they are: `texts`, `gamma`."""
+    """The entries that are not kept; of `png_chunks` it is told what they are."""
     found = set(image.metadata) - target.keeps - STRUCTURE
     if image.animated and not target.animation:
         found.add("frames")
@@ -24,6 +24,10 @@ def lost(target: Format, image: Image, pages: int) -> set[str]:
         from ._volume import fits
 
         found |= set() if fits(image, pages) else {"nifti"}
+    elif target.name == "OME-Zarr":
+        from . import _zarr
+
+        found |= _zarr.unfit(image, pages)
     elif target.name == "JPEG":
         from ._pillow import too_long
 
@@ -37,4 +41,5 @@ def _of_chunks(image: Image) -> set[str]:
     described = "description" in image.metadata
     texts = sum(name in _TEXTS for name, _ in image.metadata["png_chunks"]) > described
     gamma = bool(names & _GAMMA) and _SRGB not in names
-    return {word for word, is_there in (("texts", texts), ("gamma", gamma)) if is_there}
+    others = bool(names - _TEXTS - _GAMMA - {_SRGB})
+    return {word for word, is_there in (("texts", texts), ("gamma", gamma), ("private", others)) if is_there}

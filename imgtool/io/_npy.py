@@ -1,4 +1,4 @@
-"""NumPy's own files, never with pickles."""
+"""NumPy's own files: an array, or an archive that holds one; never with pickles."""
 
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -36,8 +36,23 @@ def header(stream: IO[bytes]) -> tuple[tuple[int, ...], bool, np.dtype[Any]]:
         raise ValueError("the header is damaged") from None
 
 
-def open_image(stream: BinaryIO, _format: str) -> Source:
-    """The header of a .npy stream."""
+def open_image(stream: BinaryIO, format_name: str) -> Source:
+    """The header of a .npy or .npz stream."""
+    if format_name == "NPY":
+        end = stream.seek(0, SEEK_END)
+        stream.seek(0)
+        return _source(stream, end, format_name)
+    from zipfile import ZipFile  # 10 ms at start for the one format that needs it
+
+    archive = ZipFile(stream)
+    names = archive.namelist()
+    if len(names) != 1:
+        some = ", ".join(name.removesuffix(".npy") for name in names)[:80]
+        raise ImgtoolError(f"the NPZ file holds {len(names)} arrays ({some}); save one of them as .npy")
+    return _source(archive.open(names[0]), archive.getinfo(names[0]).file_size, format_name)
+
+
+def _source(stream: IO[bytes], end: int, format_name: str) -> Source:
     shape, fortran, dtype = header(stream)
     if dtype.kind not in "biufc" or dtype.char in "gG":
         raise ImgtoolError(
@@ -46,8 +61,8 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
     if not 2 <= len(shape) <= 4 or min(shape) < 1:
         raise ImgtoolError(f"an array of shape {shape} is not an image; it needs 2 to 4 axes, none of them empty")
     start = stream.tell()
-    if stream.seek(0, SEEK_END) - start < prod(shape) * dtype.itemsize:
-        raise ImgtoolError("the NPY file is cut off; copy or download it again")
+    if end - start < prod(shape) * dtype.itemsize:
+        raise ImgtoolError(f"the {format_name} file is cut off; copy or download it again")
     native = dtype.newbyteorder("=")
     channel_axis = _channel_axis(shape)
     pages = shape[0] if len(shape) - (channel_axis is not None) == 3 else 1
@@ -66,7 +81,7 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         return values.astype(native, copy=False).reshape(inside)
 
     has_alpha = channel_axis is not None and shape[-1] in (2, 4)
-    info = Info("NPY", shape, native, channel_axis, pages, has_alpha)
+    info = Info(format_name, shape, native, channel_axis, pages, has_alpha)
     return Source(info, {}, decode, None if fortran else decode_page)
 
 
@@ -75,14 +90,27 @@ def _channel_axis(shape: tuple[int, ...]) -> int | None:
     return -1 if len(shape) == 4 or (len(shape) == 3 and 2 <= shape[-1] <= 4) else None
 
 
-def write_image(stream: BinaryIO, image: Image, _format: str) -> None:
-    """`image` as .npy, if reading it gives the same image."""
+def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
+    """`image` as .npy or .npz, if reading it gives the same image."""
     _check_shape(image.data.shape, image.channel_axis)
-    np.lib.format.write_array(stream, np.ascontiguousarray(image.data), allow_pickle=False)
+    with _member(stream, format_name) as content:
+        np.lib.format.write_array(content, np.ascontiguousarray(image.data), allow_pickle=False)
 
 
 @contextmanager
-def page_writer(stream: BinaryIO, first: Image, pages: int, _format: str) -> Iterator[Callable[[Array], None]]:
+def _member(stream: BinaryIO, format_name: str) -> Iterator[IO[bytes]]:
+    """Where the array goes: the file itself, or what numpy.savez calls its first array, neither packed nor dated."""
+    if format_name == "NPY":
+        yield stream
+        return
+    from zipfile import ZipFile, ZipInfo
+
+    with ZipFile(stream, "w") as archive, archive.open(ZipInfo("arr_0.npy"), "w", force_zip64=True) as member:
+        yield member
+
+
+@contextmanager
+def page_writer(stream: BinaryIO, first: Image, pages: int, format_name: str) -> Iterator[Callable[[Array], object]]:
     """What writes page after page as `write_image` writes all at once; `first` is the first of them."""
     shape = (pages, *first.data.shape)
     _check_shape(shape, first.channel_axis)
@@ -91,12 +119,9 @@ def page_writer(stream: BinaryIO, first: Image, pages: int, _format: str) -> Ite
         "fortran_order": False,
         "shape": shape,
     }
-    np.lib.format.write_array_header_1_0(stream, header)
-
-    def write(page: Array) -> None:
-        stream.write(np.ascontiguousarray(page).data)
-
-    yield write
+    with _member(stream, format_name) as content:
+        np.lib.format.write_array_header_1_0(content, header)
+        yield lambda page: content.write(np.ascontiguousarray(page).data)
 
 
 def _check_shape(shape: tuple[int, ...], channel_axis: int | None) -> None:

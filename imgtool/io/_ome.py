@@ -4,7 +4,7 @@ https://docs.openmicroscopy.org/ome-model/latest/ome-tiff/specification.html
 """
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import permutations
 from math import prod
 from typing import TYPE_CHECKING, Any
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from xml.etree import ElementTree
 
 _ORDERS = ["XY" + "".join(slow) for slow in permutations("ZCT")]  # of the axes, the fastest first
+# Units of length, as OME-XML writes them and as OME-Zarr names them.
+LENGTHS = {"m": "meter", "cm": "centimeter", "mm": "millimeter", "µm": "micrometer", "nm": "nanometer"}
 LARGEST = 1 << 26  # characters; that of a plate of wells has some ten million
 _ATTRIBUTE = r"""\s+[\w:.-]+\s*=\s*(?:"[^"]*"|'[^']*')"""
 _PIXELS = rf"<(?:\w+:)?Pixels(?:{_ATTRIBUTE})*"
@@ -56,15 +58,69 @@ def _changed(tag: str, changes: dict[str, str], dropped: set[str]) -> str:
     return re.sub(r"""\s+([\w:.-]+)\s*=\s*(?:"[^"]*"|'[^']*')""", attribute, tag)
 
 
-def made(*, pages: int, height: int, width: int, channels: int, dtype: str) -> str:
-    """The text for an image of which nothing more is known; pages are a stack along z."""
+def made(
+    *,
+    pages: int,
+    height: int,
+    width: int,
+    channels: int,
+    dtype: str,
+    axes: Mapping[str, int] | None = None,
+    steps: Mapping[str, tuple[float, str]] | None = None,
+    names: Sequence[str] = (),
+) -> str:
+    """The text for an image of which no text is known.
+
+    Its pages are a stack along z, or have `axes`, the slowest first of T, C and Z; pixels have sizes `steps` in units,
+    and channels have `names`.
+    """
     space = "http://www.openmicroscopy.org/Schemas/OME/2016-06"
+    sizes = {"T": 1, "C": 1, "Z": 1} | ({"Z": pages} if axes is None else dict(axes))
+    physical = "".join(
+        f' PhysicalSize{axis}="{step:.17g}" PhysicalSize{axis}Unit="{unit}"'
+        for axis, (step, unit) in (steps or {}).items()
+    )
+    named = [f' Name="{_escaped(name)}"' for name in names] if len(names) == sizes["C"] else [""] * sizes["C"]
+    parts = "".join(
+        f'<Channel ID="Channel:0:{number}"{name} SamplesPerPixel="{channels}"/>' for number, name in enumerate(named)
+    )
     return (
         f'<?xml version="1.0" encoding="UTF-8"?><OME xmlns="{space}"><Image ID="Image:0"><Pixels ID="Pixels:0" '
-        f'DimensionOrder="XYCZT" Type="{OME_TYPES[dtype]}" SizeX="{width}" SizeY="{height}" SizeC="{channels}" '
-        f'SizeZ="{pages}" SizeT="1"><Channel ID="Channel:0:0" SamplesPerPixel="{channels}"/><TiffData/></Pixels>'
-        "</Image></OME>"
+        f'DimensionOrder="{"XYZCT" if axes else "XYCZT"}" Type="{OME_TYPES[dtype]}" SizeX="{width}" SizeY="{height}" '
+        f'SizeC="{sizes["C"] * channels}" SizeZ="{sizes["Z"]}" SizeT="{sizes["T"]}"{physical}>{parts}<TiffData/>'
+        "</Pixels></Image></OME>"
     )
+
+
+def _escaped(text: str) -> str:
+    """Text as it may stand in an attribute: without what XML cannot say."""
+    printable = "".join(letter for letter in text if letter.isprintable() and not 0xD800 <= ord(letter) < 0xE000)
+    return printable.replace("&", "&amp;").replace("<", "&lt;").replace('"', "&quot;")
+
+
+def of_zarr(said: Mapping[str, Any], pages: int) -> dict[str, Any] | None:
+    """What `made` is told of an image whose axes are those of OME-Zarr; None if it cannot say them."""
+    names = [axis["name"] for axis in said["axes"]]
+    slow = names[:-2]
+    if prod(said["sizes"]) != pages or slow != [name for name in "tcz" if name in slow]:
+        return None
+    units = {name: symbol for symbol, name in LENGTHS.items()}
+    steps = {
+        axis["name"].upper(): (step, units[axis["unit"]])
+        for axis, step in zip(said["axes"], said["scale"], strict=True)
+        if axis["name"] in ("z", "y", "x") and axis.get("unit") in tuple(units)
+    }
+    channels = said.get("omero", {}).get("channels")
+    labels = (
+        [channel.get("label") for channel in channels if isinstance(channel, dict)]
+        if isinstance(channels, list)
+        else []
+    )
+    return {
+        "axes": {name.upper(): size for name, size in zip(slow, said["sizes"], strict=True)},
+        "steps": steps,
+        "names": labels if all(isinstance(label, str) for label in labels) else [],
+    }
 
 
 def _root(text: str) -> "ElementTree.Element | None":

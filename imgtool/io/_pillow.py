@@ -30,6 +30,8 @@ _X_RESOLUTION = 282
 _IMAGES = 0xB001  # how many there are in a file of several, CIPA DC-007
 _RESOURCES = b"Photoshop 3.0\0"
 _EXIF_HEAD = b"Exif\0\0"
+_XMP_HEAD = b"http://ns.adobe.com/xap/1.0/\0"
+_SEGMENTS = (b"JFIF", b"JFXX", _EXIF_HEAD, _XMP_HEAD, b"ICC_PROFILE\0", b"MPF\0", _RESOURCES, b"Adobe", b"Ducky")
 # The length of a JPEG segment is 16 bits; a longer block is left out rather than spread over non-standard segments.
 _JPEG_SEGMENT = 65_500
 
@@ -85,9 +87,12 @@ def _metadata(picture: Any, mode: str) -> Metadata:
     if exif := picture.info.get("exif", b"").removeprefix(_EXIF_HEAD):
         found["exif"] = exif
         found["orientation"] = orientation_of(exif)
-    segments = [content for name, content in getattr(picture, "applist", ()) if name == "APP13"]
-    if resources := b"".join(part.removeprefix(_RESOURCES) for part in segments if part.startswith(_RESOURCES)):
-        found["photoshop"] = resources
+    segments = getattr(picture, "applist", ())  # of a JPEG file
+    parts = [content.removeprefix(_RESOURCES) for _, content in segments if content.startswith(_RESOURCES)]
+    if parts:
+        found["photoshop"] = b"".join(parts)
+    if others := {name for name, content in segments if name != "COM" and not content.startswith(_SEGMENTS)}:
+        found["private"] = sorted(others)
     images = tags_of(picture.info.get("mp", b"")).get(_IMAGES)
     if images and isinstance(images.value, bytes) and (count := int.from_bytes(images.value, "little")) > 1:
         found["further_images"] = count - 1

@@ -28,7 +28,16 @@ _GRAY, _RGB, _PALETTE, _GRAY_ALPHA, _RGBA = 0, 2, 3, 4, 6
 _SAMPLES = {_GRAY: 1, _RGB: 3, _PALETTE: 1, _GRAY_ALPHA: 2, _RGBA: 4}
 _DEPTHS = {_GRAY: (1, 2, 4, 8, 16), _RGB: (8, 16), _PALETTE: (1, 2, 4, 8), _GRAY_ALPHA: (8, 16), _RGBA: (8, 16)}
 # Chunks that say how the colours look or what the picture is about, kept byte for byte from PNG to PNG.
-_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"tEXt", b"zTXt", b"iTXt")
+_KEPT = (b"gAMA", b"cHRM", b"sRGB", b"cICP", b"mDCV", b"cLLI", b"tEXt", b"zTXt", b"iTXt")
+# Those that have a place of their own in `Image.metadata`, or were made for other pixels: the bits that count, the
+# colour behind, palettes and their frequencies, the time of the last change.
+_KNOWN = {b"IHDR", b"PLTE", b"IEND", b"tRNS", b"iCCP", b"pHYs", b"eXIf", b"acTL"} | {
+    b"sBIT",
+    b"bKGD",
+    b"sPLT",
+    b"hIST",
+    b"tIME",
+}
 _XMP_HEAD = b"XML:com.adobe.xmp\0\0\0\0\0"
 # First column and row, column and row step of the seven passes of an interlaced image (PNG specification, 8.1).
 _ADAM7 = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
@@ -61,7 +70,7 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
             )
         elif (body := _body(stream, name, start, length)) is None:
             continue
-        elif name in _KEPT and not body.startswith(_XMP_HEAD):
+        elif _is_kept(name) and not body.startswith(_XMP_HEAD):
             kept.append((name, body))
         else:
             chunks.setdefault(name if name != b"iTXt" else b"xmp", body)
@@ -242,6 +251,11 @@ def _deinterlaced(header: _Header, deflated: bytes) -> Array:
     return out
 
 
+def _is_kept(name: bytes) -> bool:
+    """Whether a chunk is kept byte for byte: also those that say by their case that they may be (PNG, 5.4)."""
+    return name in _KEPT or (name.isalpha() and name[:1].islower() and name[3:].islower() and name not in _KNOWN)
+
+
 def _metadata(chunks: dict[bytes, bytes], kept: list[tuple[bytes, bytes]]) -> Metadata:
     found: Metadata = {"png_chunks": kept} if kept else {}
     name, _, profile = chunks.get(b"iCCP", b"").partition(b"\0")
@@ -257,6 +271,8 @@ def _metadata(chunks: dict[bytes, bytes], kept: list[tuple[bytes, bytes]]) -> Me
         found["orientation"] = orientation_of(chunks[b"eXIf"])
     if texts := [text for name, body in kept if (text := _description(name, body))]:
         found["description"] = texts[0]
+    if others := chunks.keys() - _KNOWN - {b"xmp"}:
+        found["private"] = sorted(name.decode("latin-1") for name in others)
     if b"xmp" in chunks:
         found["xmp"] = chunks[b"xmp"].removeprefix(_XMP_HEAD)
     return found

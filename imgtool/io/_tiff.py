@@ -143,7 +143,7 @@ def _by_libtiff(stream: BinaryIO, pages: int, metadata: Metadata) -> Source:
 
 
 def _second_begins(first: Any, end: int) -> bool:
-    """Whether there are pixels of another page behind those of the first; less may be what other programs left of it."""
+    """Whether there are pixels of another page behind the first; less may be what other programs left."""
     several = re.search(r"^images=(?!1\b)\d", first.description, re.MULTILINE)
     return bool(several and first.compression == _NONE and first.dataoffsets[0] + 2 * first.nbytes <= end)
 

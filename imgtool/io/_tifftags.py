@@ -51,7 +51,7 @@ def metadata_of(file: Any, pages: Sequence[Any]) -> Metadata:
     if any(entries != usual for entries in own):
         found["pages"] = own
     if private:
-        found["private_tags"] = sorted(private)
+        found["private"] = sorted(private)
     return found
 
 

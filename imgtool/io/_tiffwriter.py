@@ -4,7 +4,6 @@ import re
 import struct
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from fractions import Fraction
 from os import SEEK_END
 from typing import Any, BinaryIO
 
@@ -139,6 +138,8 @@ def _repeated_tags(metadata: Metadata) -> Tags:
 
 
 def _rational(value: float) -> Tag:
+    from fractions import Fraction  # 2 ms that only pages with tags of their own spend
+
     largest = (1 << 32) - 1
     fraction = Fraction(min(value, largest)).limit_denominator(max(1, min(1 << 20, int(largest / max(value, 1)))))
     return Tag(5, struct.pack("<2I", fraction.numerator, fraction.denominator))
@@ -183,6 +184,8 @@ def unfit(image: Image, pages: int) -> set[str]:
         found.add("pages")
     if "ome_xml" in metadata and _ome.fitted(metadata["ome_xml"], pages=pages, **_form(image)) is None:
         found.add("ome_xml")
+    if "ome_zarr" in metadata and _ome.of_zarr(metadata["ome_zarr"], pages) is None:
+        found.add("ome_zarr")
     if not _fits_imagej(image, pages):
         found |= metadata.keys() & {"imagej", "imagej_tags", "overlays"}
     if "overlays" in metadata and not _fits_overlays(image):
@@ -214,13 +217,22 @@ def _fits_imagej(image: Image, pages: int) -> bool:
     return "imagej" in image.metadata and said == pages and plain and image.channels in (1, 3)
 
 
+def _known_axes(image: Image, pages: int) -> dict[str, Any]:
+    """What new OME-XML can say of axes and sizes of pixels."""
+    if "ome_zarr" in image.metadata and (found := _ome.of_zarr(image.metadata["ome_zarr"], pages)):
+        return found
+    x, y, unit = image.metadata.get("resolution", (1.0, 1.0, "none"))
+    step = {"inch": 25_400.0, "cm": 10_000.0}.get(unit)
+    return {} if step is None else {"steps": {"X": (step / x, "µm"), "Y": (step / y, "µm")}}
+
+
 def _description(image: Image, pages: int, format_name: str) -> str | None:
     """The text that goes into the file: OME-XML or ImageJ's notes if they still describe the pages, or what is said."""
     metadata = image.metadata
     if "ome_xml" in metadata and (text := _ome.fitted(metadata["ome_xml"], pages=pages, **_form(image))):
         return text
     if format_name == "OME-TIFF":
-        return _ome.made(pages=pages, **_form(image))
+        return _ome.made(pages=pages, **_form(image), **_known_axes(image, pages))
     if _fits_imagej(image, pages):
         return str(metadata["imagej"])
     return metadata.get("description")

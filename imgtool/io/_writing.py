@@ -2,7 +2,7 @@
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from importlib import import_module
 from typing import Any
 
@@ -10,7 +10,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ..errors import ImgtoolError
-from ._files import PathLike, published, shown
+from ._files import STANDARD_OUTPUT, PathLike, published, shown
 from ._image import STRUCTURE, Image, layout, without
 from ._kept import lost
 from .formats import Format, in_words, named, output_format
@@ -65,7 +65,10 @@ def check_output(
 def _output(path: PathLike, extension: str | None, **form: Any) -> Format:
     """The format for an output, if it can hold the image."""
     try:
-        return output_format(_format_name(path, extension), **form)
+        target = output_format(_format_name(path, extension), **form)
+        if target.folder and path == STANDARD_OUTPUT:
+            raise ImgtoolError(f"{target.name} images are folders, which standard output cannot hold; give -o")
+        return target
     except ImgtoolError as error:
         raise ImgtoolError(f"{shown(path)}: {error}") from None
 
@@ -126,7 +129,7 @@ def displaced(image: Image) -> tuple[Image, str]:
     >>> displaced(Image(np.zeros((4, 5)), None, {"nifti": bytes(352), "xmp": b"<x/>"}))[1]
     'the NIfTI header'
     """
-    kept = without(image.metadata, {"geo", "nifti", "overlays"})
+    kept = without(image.metadata, {"geo", "nifti", "overlays", "origin"})
     return Image(image.data, image.channel_axis, kept), in_words(image.metadata.keys() - kept.keys())
 
 
@@ -191,11 +194,20 @@ def write(
     shape, channel_axis = layout(height, width, image.channels, len(pages))
     plain = Image(data.astype(data.dtype.newbyteorder("="), copy=False).reshape(shape), channel_axis, image.metadata)
     effort = _effort(target, png_level=png_level, compression=compression, quality=quality)
-    with published(path, overwrite=overwrite) as stream:
+    with _published(path, target, overwrite=overwrite) as goal:
         try:
-            import_module(f".{target.module}", __package__).write_image(stream, plain, target.name, **effort)
+            import_module(f".{target.module}", __package__).write_image(goal, plain, target.name, **effort)
         except ImgtoolError as error:
             raise ImgtoolError(f"{shown(path)}: {error}") from None
+
+
+def _published(path: PathLike, target: Format, *, overwrite: bool) -> AbstractContextManager[Any]:
+    """The stream or the folder to write to, which appears under its name when all is written."""
+    if not target.folder:
+        return published(path, overwrite=overwrite)
+    from ._folders import published_folder
+
+    return published_folder(path, overwrite=overwrite)
 
 
 def _effort(target: Format, **given: Any) -> dict[str, Any]:
@@ -249,7 +261,7 @@ def page_writer(
     module = import_module(f".{target.module}", __package__)
     effort = _effort(target, png_level=png_level, compression=compression, quality=quality)
     with (
-        published(path, overwrite=overwrite) as stream,
-        module.page_writer(stream, first, pages, target.name, **effort) as append,
+        _published(path, target, overwrite=overwrite) as goal,
+        module.page_writer(goal, first, pages, target.name, **effort) as append,
     ):
         yield append

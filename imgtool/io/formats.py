@@ -21,7 +21,7 @@ class Format(NamedTuple):
     """A file format: the module that decodes and encodes it, and the dtypes it can hold for each layout of channels.
 
     `pages` and `animation` say whether it holds stacks and frames, `keeps` which entries of `Image.metadata`, `largest`
-    the most pixels that its encoder allows on a side.
+    the most pixels that its encoder allows on a side, `folder` whether an image is a folder of files.
     """
 
     name: str
@@ -32,6 +32,7 @@ class Format(NamedTuple):
     animation: bool = False
     keeps: frozenset[str] = frozenset()
     largest: float = inf
+    folder: bool = False
 
     def can_hold(self, dtype: str, layout: str, pages: int, *, animated: bool = False) -> bool:
         """Whether an image can be written without loss of channels or pages, and in its type."""
@@ -75,6 +76,7 @@ FORMATS = (
         keeps=_TIFF_KEEPS,
     ),
     Format("NPY", "_npy", (".npy",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
+    Format("NPZ", "_npy", (".npz",), dict.fromkeys(("gray", *_COLOURS), {"bool"} | _ANY), pages=True),
     Format(
         "JPEG",
         "_pillow",
@@ -113,10 +115,19 @@ FORMATS = (
         (".ome.tif", ".ome.tiff"),
         dict.fromkeys(("gray", *_COLOURS, "multichannel"), _OME),
         pages=True,
-        keeps=_TIFF_KEEPS - _IMAGEJ - {"description"},
+        keeps=(_TIFF_KEEPS | {"ome_zarr"}) - _IMAGEJ - {"description"},
     ),
     Format("NIfTI", "_volume", (".nii",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
     Format("NIfTI.gz", "_volume", (".nii.gz",), _VOLUMES, pages=True, keeps=frozenset({"nifti"})),
+    Format(
+        "OME-Zarr",
+        "_zarr",
+        (".ome.zarr", ".zarr"),
+        {"gray": {"bool"} | _ANY},
+        pages=True,
+        keeps=frozenset({"ome_zarr", "origin", "resolution"}),
+        folder=True,
+    ),
 )
 _BY_NAME = {entry.name: entry for entry in FORMATS}
 _BY_EXTENSION = {extension: entry for entry in FORMATS for extension in entry.extensions}
@@ -172,6 +183,8 @@ def recognised(head: bytes) -> Format:
         plain = zlib.decompressobj(31).decompress(head, SNIFFED) if head[:2] == b"\x1f\x8b" else head
     if plain[344:348] == b"n+1\0" or plain[4:8] == b"n+2\0":
         return _BY_NAME["NIfTI"]
+    if head[:4] == b"PK\x03\x04" and head[30 : 30 + int.from_bytes(head[26:28], "little")].endswith(b".npy"):
+        return _BY_NAME["NPZ"]
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return _BY_NAME[name]
@@ -251,11 +264,13 @@ _WORDS = {
     "overlays": "ImageJ's overlays",
     "photoshop": "Photoshop's resources",
     "tiff_tags": "further TIFF tags",
-    "private_tags": "private TIFF tags",
+    "private": "private entries of other programs",
     "pages": "what single pages say",
     "further_images": "the file's further images (reduced copies, labels)",
     "geo": "the georeference",
     "nifti": "the NIfTI header",
+    "ome_zarr": "the axes of OME-Zarr",
+    "origin": "the origin",
     "frames": "the timing of the frames",
 }
 

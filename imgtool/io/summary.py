@@ -76,6 +76,12 @@ def _nifti(header: bytes) -> dict[str, Any]:
     return spacing(header)
 
 
+def _zarr(said: dict[str, Any]) -> dict[str, Any]:
+    from ._zarr import summary
+
+    return summary(said)
+
+
 _READERS: dict[str, Callable[[Any], Any]] = {
     "exif": _exif,
     "imagej": _notes,
@@ -86,4 +92,5 @@ _READERS: dict[str, Callable[[Any], Any]] = {
     "pages": _pages,
     "ome_xml": _ome.summary,
     "nifti": _nifti,
+    "ome_zarr": _zarr,
 }

@@ -27,6 +27,8 @@ def collected(path, **limits):
         ("a.tif", (3, 9, 7, 4), -1),
         ("a.npy", (4, 9, 7), None),
         ("a.npy", (2, 9, 7, 3), -1),
+        ("a.npz", (4, 9, 7), None),
+        ("a.npz", (9, 7, 3), -1),
         ("a.tif", (9, 7), None),
         ("a.npy", (9, 7, 3), -1),
         ("a.png", (9, 7, 3), -1),
@@ -102,7 +104,13 @@ def test_a_damaged_page_is_named_when_it_is_taken(tmp_path):
 
 @pytest.mark.parametrize(
     ("name", "shape", "channel_axis"),
-    [("b.tif", (4, 9, 7), None), ("b.tif", (3, 9, 7, 4), -1), ("b.npy", (4, 9, 7), None), ("b.npy", (2, 9, 7, 3), -1)],
+    [
+        ("b.tif", (4, 9, 7), None),
+        ("b.tif", (3, 9, 7, 4), -1),
+        ("b.npy", (4, 9, 7), None),
+        ("b.npy", (2, 9, 7, 3), -1),
+        ("b.npz", (2, 9, 7, 3), -1),
+    ],
 )
 def test_pages_written_one_by_one_are_the_image_written_at_once(tmp_path, name, shape, channel_axis):
     data, metadata = stack(shape), {"resolution": (3.0, 4.0, "cm"), "description": "cells", "icc_profile": b"profile"}

@@ -2,12 +2,14 @@
 
 import struct
 from collections.abc import Callable
+from importlib.util import find_spec
 from pathlib import Path
 
 import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from numpy.testing import assert_array_equal
 
 from imgtool import io
 from imgtool.errors import ImgtoolError
@@ -19,6 +21,7 @@ CHANNELS = {"gray": 1, "gray+alpha": 2, "RGB": 3, "RGBA": 4, "multichannel": 5}
 CASES = [
     (format_, extension, layout, dtype)
     for format_ in FORMATS
+    if not format_.folder or find_spec("zarr")
     for extension in format_.extensions
     for layout, dtypes in format_.holds.items()
     for dtype in sorted(dtypes)
@@ -355,6 +358,62 @@ def test_text_and_gamma_of_a_png_are_kept_and_a_damaged_note_is_not_fatal(
     (tmp_path / "a.png").write_bytes(png(1, 1, 8, 0, b"\0\7", gamma, note, broken))
     io.write(tmp_path / "b.png", io.read(tmp_path / "a.png"))
     assert io.read(tmp_path / "b.png").metadata["png_chunks"] == [(b"gAMA", gamma[8:-4]), (b"tEXt", b"Author\0someone")]
+
+
+@pytest.mark.parametrize("save", [np.savez, np.savez_compressed])
+def test_an_archive_of_one_array_is_an_image(tmp_path: Path, save: Callable) -> None:
+    data = np.random.default_rng(0).normal(size=(5, 9, 7)).astype(np.float32)
+    save(tmp_path / "a.npz", cells=data)
+    image = io.read(tmp_path / "a.npz")
+    assert_array_equal(image.data, data, strict=True)
+    with io.open_pages(tmp_path / "a.npz") as pages:
+        assert_array_equal([pages[number].data for number in (3, 0)], data[[3, 0]])
+    io.write(tmp_path / "b.npz", image)
+    with np.load(tmp_path / "b.npz") as archive:
+        assert_array_equal(archive["arr_0"], data)
+    first = (tmp_path / "b.npz").read_bytes()
+    io.write(tmp_path / "b.npz", image, overwrite=True)
+    assert (tmp_path / "b.npz").read_bytes() == first
+
+
+def test_archives_of_other_things_are_refused(tmp_path: Path) -> None:
+    np.savez(tmp_path / "two.npz", one=np.zeros((3, 4)), other=np.zeros((3, 4)))
+    np.savez(tmp_path / "objects.npz", np.array([{}], object))
+    np.savez_compressed(tmp_path / "large.npz", np.zeros((3000, 3000), np.uint8))
+    np.savez(tmp_path / "cut.npz", np.zeros((30, 40)))
+    content = (tmp_path / "cut.npz").read_bytes()
+    (tmp_path / "cut.npz").write_bytes(content[: len(content) // 2])
+    for name, words in {
+        "two.npz": r"holds 2 arrays \(one, other\); save one of them as \.npy",
+        "objects.npz": "an array of object is not an image",
+        "large.npz": "is 9000000 pixels and the limit is 1000000",
+        "cut.npz": "is damaged or cut off",
+    }.items():
+        with pytest.raises(ImgtoolError, match=words):
+            io.read(tmp_path / name, max_pixels=1_000_000)
+
+
+def test_chunks_that_may_be_copied_are_and_others_are_told(tmp_path: Path, png: Build, chunk: Build) -> None:
+    copied, unsafe, known = chunk(b"prVt", b"mine"), chunk(b"caBX", b"credentials"), chunk(b"bKGD", b"\0\0")
+    (tmp_path / "a.png").write_bytes(png(1, 1, 8, 0, b"\0\7", copied, unsafe, known))
+    image = io.read(tmp_path / "a.png")
+    assert image.metadata == {"png_chunks": [(b"prVt", b"mine")], "private": ["caBX"]}
+    assert io.unkept("b.png", image) == io.unkept("b.tif", image) == "private entries of other programs"
+    io.write(tmp_path / "b.png", image)
+    assert io.read(tmp_path / "b.png").metadata == {"png_chunks": [(b"prVt", b"mine")]}
+    (tmp_path / "c.png").write_bytes(png(1, 1, 8, 0, b"\0\7", copied, known))
+    image = io.read(tmp_path / "c.png")
+    assert (io.unkept("d.png", image), io.unkept("d.tif", image)) == ("", "private entries of other programs")
+
+
+def test_segments_of_a_jpeg_that_are_not_kept_are_told(tmp_path: Path) -> None:
+    io.write(tmp_path / "a.jpg", io.Image(np.zeros((4, 5, 3), np.uint8), -1, {"xmp": b"<x/>", "exif": ORIENTED}))
+    assert "private" not in io.read(tmp_path / "a.jpg").metadata
+    content = (tmp_path / "a.jpg").read_bytes()
+    (tmp_path / "a.jpg").write_bytes(content[:2] + b"\xff\xeb\0\x07JUMBF" + content[2:])
+    image = io.read(tmp_path / "a.jpg")
+    assert image.metadata["private"] == ["APP11"]
+    assert io.unkept("b.jpg", image) == "private entries of other programs"
 
 
 def test_the_description_of_a_tiff_is_kept(tmp_path: Path) -> None:

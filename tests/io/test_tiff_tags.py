@@ -196,10 +196,10 @@ def test_tags_that_are_not_kept_are_told_and_those_that_are_copied_stay(tmp_path
     assert summary(image.metadata) == {
         "photoshop": {"bytes": 8},
         "tiff_tags": [WHITE_POINT, IPTC],
-        "private_tags": [OTHER],
+        "private": [OTHER],
     }
-    assert io.unkept("b.tif", image) == "private TIFF tags"
-    assert io.unkept("b.png", image) == "Photoshop's resources, further TIFF tags and private TIFF tags"
+    assert io.unkept("b.tif", image) == "private entries of other programs"
+    assert io.unkept("b.png", image) == "Photoshop's resources, further TIFF tags and private entries of other programs"
     io.write(tmp_path / "b.tif", image)
     with tifffile.TiffFile(tmp_path / "b.tif") as file:
         found = {tag.code: tag.value for tag in file.pages[0].tags}
