@@ -29,8 +29,9 @@ _LAST_STEP, _NEARLY = 0.01, 0.05
 _EDGES, _EDGES_AT_LAST = 1.0, 0.004
 # What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
 GAIN, WORTH_GAIN = 0.003, 1.0
-# The share of the edges while settling, over that on the finest level: noise moves coarse edges more than regions.
-_EDGES_SETTLING = 0.25
+# The share of the edges while settling: half of what that on the finest level exceeds this by. Noise moves coarse edges
+# more than regions, so where NMI is above 1.1 it is left alone.
+_EDGES_UNSETTLING = 0.04
 # On how many levels running the next model is tried in vain before it is not tried any more.
 _REFUSALS = 2
 
@@ -97,7 +98,8 @@ def climb(
                 break
             rung, at, refusals = wider, there, 0
     last = Level.settling(planes, factor, bins, frame, threads)
-    settled = last.settle(rung, at.matrix, view, _EDGES_SETTLING * share, level)
+    share = max(0.0, 0.5 * (share - _EDGES_UNSETTLING))
+    settled = last.settle(rung, at.matrix, view if share else None, share, level)
     return Summit(
         settled.matrix, rung, steps + settled.steps, last, trials, frame.parameters(rung, settled.matrix).size
     )

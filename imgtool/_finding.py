@@ -79,7 +79,7 @@ def find(
         near and initial is None and alike and _by_chance(top, begin)
     ):
         top, nmi_after, score = top._replace(matrix=begin), nmi_before, way.look.fine.score(begin)
-    rivals = way.look.rivals() if found is None else [found.best, *found.rivals]
+    rivals = way.look.rivals(top.matrix) if found is None else [found.best, *found.rivals]
     return Finding(
         way.mirror @ top.matrix,
         top.model,

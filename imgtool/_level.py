@@ -1,9 +1,9 @@
 """Mutual information of two images at one size as a function of the parameters of a matrix, and its ascent."""
 
 import math
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -13,12 +13,14 @@ from ._frame import Frame
 from ._optimise import Function, maximise, settle
 from ._pyramid import doubled
 from ._search import View
+from ._slabs import run_slabs
 
 Matrix = npt.NDArray[np.float64]
 Vector = npt.NDArray[np.float64]
 Plane = npt.NDArray[np.float32]
 Planes = tuple[Plane, Plane]
 Tile = npt.NDArray[np.float32]
+T = TypeVar("T")
 
 # Measured over tests/bench/registration.py: see docs/design.md, "Registration".
 # NMI can grow without end while the overlap shrinks to a place where both images are flat: such steps are refused.
@@ -29,7 +31,12 @@ _ITERATIONS = 60
 _FIRST_STEP, _LONGEST_STEP = 1.0, 4.0
 _LONGEST_STEP_SETTLING, _PROBE, _LAST_STEP, _LAST_STEP_TO_A_CUSP = 0.5, 0.4, 0.01, 0.001
 # As many samples as this in both directions together make the noise of sampling small beside that of the images.
-_ENOUGH_SAMPLES = 1 << 18
+_ENOUGH_SAMPLES = 1 << 19
+# Sub-bins in all, and per bin at least: sums over samples beside the pixels need no more, and more would make tables
+# cost as much as the pixels of a small image.
+_SUB_BINS, _LEAST_SUB_BINS = 128, 2
+# Planes with fewer pixels than this are not worth a second thread each.
+_SMALL = 1 << 16
 
 
 def _beside(size: int) -> Tile:
@@ -83,10 +90,12 @@ class Level:
         fixed, moving = (plane * np.float32(high - low) + np.float32(low) for plane in planes)
         if settling:
             fixed, moving = doubled(fixed, threads), doubled(moving, threads)
-        alignment = partial(metrics.Alignment, bins=bins, threads=threads, fineness=1 + settling)
+        small = planes[0].size < _SMALL
+        self._threads, inside = (threads, 1) if small else (1, threads)
+        sub_bins = max(_LEAST_SUB_BINS, round(_SUB_BINS / bins))
+        alignment = partial(metrics.Alignment, bins=bins, threads=inside, sub_bins=sub_bins, fineness=1 + settling)
         self._there = [alignment(fixed, moving, offsets=tile) for tile in tiles]
         self._back = [alignment(moving, fixed, offsets=tile) for tile in tiles if settling]
-        self._share = 1 / (len(self._there) + len(self._back))
         self._frame, self._factor = frame, factor
         # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
         offset = (factor - 1) / 2
@@ -107,32 +116,46 @@ class Level:
 
     def evaluate(self, matrix: Matrix) -> tuple[float, int]:
         """NMI at `matrix`, and how many pixels of fixed overlap; (0, 0) if none does."""
-        inner = self._to_level @ matrix @ self._to_full
-        found = [each.evaluate(inner) for each in self._there]
-        if self._back:
-            inverse = np.linalg.inv(inner)
-            found += [each.evaluate(inverse) for each in self._back]
-        return sum(nmi for nmi, _ in found) * self._share, found[0][1]
+        found = self._each(matrix, metrics.Alignment.evaluate)
+        return sum(nmi for nmi, _ in found) / len(found), found[0][1]
 
     def information(self, matrix: Matrix) -> float:
         """What the images say of each other at `matrix`: mutual information in nats, times the pixels that overlap."""
         _, count = self.evaluate(matrix)
-        return count * self._share * sum(each.information for each in (*self._there, *self._back))
+        each = [*self._there, *self._back]
+        return count * sum(alignment.information for alignment in each) / len(each)
 
     def value_and_gradient(self, model: str, parameters: Vector) -> tuple[float, Vector]:
         """NMI and its derivative with respect to the parameters; -inf where hardly anything overlaps."""
         matrix = self._frame.matrix(model, parameters)
-        value, count = self.evaluate(matrix)
-        if count < self._least_count:
+
+        def look(alignment: metrics.Alignment, inner: Matrix) -> tuple[float, int, Matrix]:
+            return *alignment.evaluate(inner), alignment.gradient(projective=model == "projective")
+
+        found = self._each(matrix, look)
+        if found[0][1] < self._least_count:
             return -math.inf, np.zeros_like(parameters)
-        projective = model == "projective"
-        by_level = sum((each.gradient(projective=projective) for each in self._there), np.zeros((3, 3)))
+        slopes = [slope for _, _, slope in found]
+        by_level = sum(slopes[: len(self._there)], np.zeros((3, 3)))
         if self._back:
-            inverse = np.linalg.inv(self._to_level @ matrix @ self._to_full)
-            by_inverse = sum((each.gradient(projective=projective) for each in self._back), np.zeros((3, 3)))
-            by_level -= inverse.T @ by_inverse @ inverse.T
-        by_full = self._to_level.T @ (by_level * self._share) @ self._to_full.T
-        return value, self._frame.gradient(model, parameters, by_full)
+            inverse = np.linalg.inv(self._inner(matrix))
+            by_level -= inverse.T @ sum(slopes[len(self._there) :], np.zeros((3, 3))) @ inverse.T
+        by_full = self._to_level.T @ (by_level / len(found)) @ self._to_full.T
+        return sum(nmi for nmi, _, _ in found) / len(found), self._frame.gradient(model, parameters, by_full)
+
+    def _inner(self, matrix: Matrix) -> Matrix:
+        """`matrix` between pixels of this level."""
+        inner: Matrix = self._to_level @ matrix @ self._to_full
+        return inner
+
+    def _each(self, matrix: Matrix, look: Callable[[metrics.Alignment, Matrix], T]) -> list[T]:
+        """`look(alignment, inner)` of every alignment, at `matrix` in its pixels and direction."""
+        inner = self._inner(matrix)
+        work = [(alignment, inner) for alignment in self._there]
+        if self._back:
+            inverse = np.asarray(np.linalg.inv(inner), np.float64)
+            work += [(alignment, inverse) for alignment in self._back]
+        return run_slabs(lambda number, _: look(*work[number]), len(work), 1, self._threads)
 
     def height(self, model: str, edges: View | None, share: float) -> Function:
         """What is climbed, and its derivative: ln(NMI - 1), and with `edges` ln(their score) times `share` added.

@@ -104,16 +104,15 @@ def settle(
 
     first = best = State(start, *function(start))
     step, length = next_step(best)
-    steps, share = 0, 1.0
+    steps = 0
     for _ in range(_SETTLING_TRIALS):
-        if length < tolerance or share < _LEAST_SHARE:
+        if length < tolerance:
             break
-        trial = _after(function, best, share * step)
-        ahead, distance = next_step(trial)
+        trial = _after(function, best, step)
+        inverse_hessian = _updated(inverse_hessian, step, best.gradient - trial.gradient)
+        (step, length), (ahead, distance) = next_step(best), next_step(trial)
         if distance < length:
             best, step, length, steps = trial, ahead, distance, steps + 1
-        else:
-            share *= 0.5
     if best.value < first.value - _ROUGH:
         return Optimum(start, first.value, 0), False
     return Optimum(best.parameters, best.value, steps), length < tolerance

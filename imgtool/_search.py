@@ -57,7 +57,7 @@ class _Effort(NamedTuple):
     apart: float  # how far from each other those are that are left, as a share of the image's size
 
 
-_THOROUGH, _GLANCE = _Effort((32, 12, 6), (5, 15), 20, _SAME), _Effort((6, 3), (6,), 10, ELSEWHERE)
+_THOROUGH, _GLANCE = _Effort((32, 12, 6), (5, 15), 20, _SAME), _Effort((5, 2), (6,), 10, ELSEWHERE)
 
 
 class Candidate(NamedTuple):
@@ -216,9 +216,9 @@ class Search:
             finalists = self._finalists(angles, self.fine.scales, ("similarity", "affine"), finalists)
         return Found(self._simplest(finalists[0]), finalists[1:], "full") if finalists else None
 
-    def rivals(self) -> list[Candidate]:
-        """The best candidates among rigid motions, at a glance: what a result found in another way must outdo."""
-        return self._finalists(_ANGLES, (1.0,), ("rigid",), [], _GLANCE)
+    def rivals(self, result: Matrix) -> list[Candidate]:
+        """The best candidates elsewhere, among rigid motions at a glance: what a result found otherwise must outdo."""
+        return self._finalists(_ANGLES, (1.0,), ("rigid",), [], _GLANCE, result)
 
     def _finalists(
         self,
@@ -227,13 +227,15 @@ class Search:
         models: Sequence[str],
         known: list[Candidate],
         effort: _Effort = _THOROUGH,
+        elsewhere_than: Matrix | None = None,
     ) -> list[Candidate]:
         """The best candidates, `known` among them, after refinement on the fine level, the best first."""
         coarse, fine = self._coarse, self.fine
         candidates = coarse.scan([(scale, angles) for scale in scales], self._threads)
-        candidates = self._distinct(candidates, _SAME_START, effort.starts[0])
+        candidates = self._distinct(candidates, _SAME_START, effort.starts[0], elsewhere_than)
         for count, iterations in zip(effort.starts[1:], effort.iterations, strict=True):
-            candidates = self._distinct(_refined(coarse, candidates, models, iterations), effort.apart, count)
+            candidates = _refined(coarse, candidates, models, iterations)
+            candidates = self._distinct(candidates, effort.apart, count, elsewhere_than)
         if len(scales) > 1:
             candidates += self._nearby(candidates)
         candidates = [
@@ -262,13 +264,18 @@ class Search:
                 return simple
         return best
 
-    def _distinct(self, candidates: list[Candidate], apart: float, count: int) -> list[Candidate]:
+    def _distinct(
+        self, candidates: list[Candidate], apart: float, count: int, elsewhere_than: Matrix | None = None
+    ) -> list[Candidate]:
         """The best `count` candidates of which no two are nearer than `apart`, as a share of the image's size."""
         ordered = sorted(candidates, key=lambda candidate: -candidate.worth)
         places = np.array([self._frame.places(candidate.matrix) for candidate in ordered]).reshape(-1, 4, 2)
         reach = [apart * self._frame.side * self._frame.size(candidate.matrix) for candidate in ordered]
         kept: list[Candidate] = []
         free = np.ones(len(ordered), bool)
+        if elsewhere_than is not None:
+            far = ELSEWHERE * self._frame.side * self._frame.size(elsewhere_than)
+            free = np.linalg.norm(places - self._frame.places(elsewhere_than), axis=2).max(axis=1) >= far
         for i, candidate in enumerate(ordered):
             if free[i]:
                 kept.append(candidate)
