@@ -209,7 +209,8 @@ def crew(plan: Plan, sharing: Sharing, items: int) -> Iterator[tuple[Run, int]]:
     jobs, threads = share_processors(sharing.jobs, sharing.threads, items)
     with output_folders(plan):
         if jobs == 1 or sharing.profiled:
-            yield partial(batches.run, executor=None, window=1), threads
+            with _interruptible():
+                yield partial(batches.run, executor=None, window=1), threads
             return
         from concurrent.futures import ThreadPoolExecutor
 
