@@ -84,10 +84,8 @@ def register_page(item: Item, *, files: Series | PageFiles, options: dict[str, A
 
     done, page = Done(), item.more
     with done.timed("read"):
-        fixed, moving = (
-            _fixed_plane(files, page.task.fixed, page.fixed, page.fixed_page),
-            files.plane(item.input, page.page),
-        )
+        fixed = _fixed_plane(files, page.task.fixed, page.fixed, page.fixed_page)
+        moving = files.plane(item.input, page.page)
     with done.timed("register"):
         done.details["aligned"] = fit(page.task, fixed, moving, **options)
     return done

@@ -77,6 +77,7 @@ def _write_pages(
     """Write pages as they come, which are all like the first."""
     from .. import io
 
+    collected_as_usual()
     first = prepared(item, first, done, writing=writing, pages=count)
     with io.page_writer(item.outputs["output"], first, count, **writing.options, extension=item.format) as append:
         for image in chain([first], others):

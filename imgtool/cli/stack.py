@@ -135,7 +135,8 @@ def stack(
     from ..stack import align
 
     began = perf_counter()
-    sharing = Sharing(**{name: given.pop(name) for name in Sharing._fields if name in given})
+    chosen = {name: given.pop(name) for name in Sharing._fields if name in given}
+    sharing = Sharing(**chosen, resume="do all of it again by --exists overwrite")
     writing = Writing(overwrite=exists == "overwrite" or sharing.scheduler is not None, **given)
     reading = Reading(max_pixels, auto_orient)
     inputs = gather_all(names, files_from=files_from, null=null, recursive=recursive, leave_out=[folder])
