@@ -153,8 +153,8 @@ def _version(details: bool) -> str:
 @click.option(
     "--config", metavar="FILE.toml", help="Take defaults of options from this file: a table for each command."
 )
-@click.option("-v", "--verbose", count=True, show_default=False, help="Say more; the commands take it too.")
-@click.option("-q", "--quiet", count=True, show_default=False, help="Say less; the commands take it too.")
+@click.option("-v", "--verbose", count=True, show_default=False, help="Say more; commands with images take it, too.")
+@click.option("-q", "--quiet", count=True, show_default=False, help="Say less; commands take it, too.")
 @click.pass_context
 def cli(ctx: click.Context, version: bool, config: str | None, verbose: int, quiet: int) -> int:
     """Convolve and register images, fast and correct to the last bit.

@@ -5,6 +5,7 @@ import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import ExitStack, closing
 from functools import lru_cache, partial
+from io import BytesIO
 from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
@@ -16,7 +17,7 @@ from .plan import Item
 from .planes import Look, PageFiles, Series
 from .report import sentence
 from .run import Done, Run, change_image
-from .single import warn
+from .single import remark, warn
 
 if TYPE_CHECKING:
     from .._check import Array
@@ -58,9 +59,9 @@ class Registrations(NamedTuple):
         with ExitStack() as needed:
             mean_file = CommonFile("", "", 0)
             if mean is not None:
-                path = needed.enter_context(io.scratch(self.folder))
-                with path.open("r+b") as stream:
-                    np.save(stream, mean)
+                content = BytesIO()
+                np.save(content, mean)
+                path = needed.enter_context(io.scratch(self.folder, content.getvalue()))
                 mean_file = CommonFile.found(str(path))
             work = partial(register_page, files=self.files, options=self.options)
             items = (self._item(task, mean_file) for task in tasks)
@@ -83,10 +84,8 @@ def register_page(item: Item, *, files: Series | PageFiles, options: dict[str, A
 
     done, page = Done(), item.more
     with done.timed("read"):
-        fixed, moving = (
-            _fixed_plane(files, page.task.fixed, page.fixed, page.fixed_page),
-            files.plane(item.input, page.page),
-        )
+        fixed = _fixed_plane(files, page.task.fixed, page.fixed, page.fixed_page)
+        moving = files.plane(item.input, page.page)
     with done.timed("register"):
         done.details["aligned"] = fit(page.task, fixed, moving, **options)
     return done
@@ -122,6 +121,8 @@ def write_images(
     items: Sequence[Item],
     run: Run,
     work: Callable[[Item], Done],
+    *,
+    verbose: int,
     quiet: int,
 ) -> None:
     """Every input again, its pages warped."""
@@ -129,8 +130,11 @@ def write_images(
     full = [item._replace(more=tuple(islice(left, info.pages))) for item, info in zip(items, series.infos, strict=True)]
     with closing(run(work, full)) as results:
         for item, result in _shown(results, "warp", len(full), quiet, unit="file"):
-            for note in _done(item, result).notes:
+            done = _done(item, result)
+            for note in done.notes:
                 warn(f"{item.input}: {note}", quiet)
+            seconds = sum(done.seconds.values())
+            remark(f"{item.input}: {item.outputs['output']} written in {seconds:.3f} s", verbose, quiet)
 
 
 def warp_file(item: Item, *, sampling: dict[str, Any], reading: Reading, writing: Writing) -> Done:

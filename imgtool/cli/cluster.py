@@ -159,16 +159,16 @@ def _refuse_unfit(worker: str, found: dict[str, Any] | Exception) -> None:
 class _Watch:
     """Looks whether there is still anybody who works."""
 
-    def __init__(self, client: "Client", scheduler: str) -> None:
-        self._client, self._scheduler = client, scheduler
+    def __init__(self, client: "Client", sharing: Sharing) -> None:
+        self._client, self._sharing = client, sharing
         self.lonely_since: float | None = None
 
     def refuse_lost(self) -> None:
         """An ImgtoolError when the connection to the scheduler is lost: what is submitted then never finishes."""
         if self._client.status != "running":
             raise ImgtoolError(
-                f"--scheduler {self._scheduler}: the scheduler has gone; start it again, and do what is left by "
-                "--exists skip"
+                f"--scheduler {self._sharing.scheduler}: the scheduler has gone; start it again, and "
+                f"{self._sharing.resume}"
             )
 
     def __call__(self) -> None:
@@ -184,8 +184,8 @@ class _Watch:
             self.lonely_since = monotonic()
         elif monotonic() - self.lonely_since > _LONELY_PATIENCE:
             raise ImgtoolError(
-                f"--scheduler {self._scheduler}: has had no workers for {_LONELY_PATIENCE} s; start some with dask "
-                "worker, and do what is left by --exists skip"
+                f"--scheduler {self._sharing.scheduler}: has had no workers for {_LONELY_PATIENCE} s; start some with "
+                f"dask worker, and {self._sharing.resume}"
             )
 
 
@@ -195,7 +195,7 @@ def _run(
     """Do the work on items at the workers; yield each with its result or its error."""
     slots = sum(client.nthreads().values()) or 1
     executor = client.get_executor(pure=False, retries=sharing.retries or 0)
-    watch = _Watch(client, str(sharing.scheduler))
+    watch = _Watch(client, sharing)
     # One by one where it matters what becomes of the one before the next begins, and for dask to try again.
     alone = sharing.fail_fast or sharing.retries is not None
     seconds = count = 0.0

@@ -20,5 +20,5 @@ def rarely_collected() -> Iterator[None]:
 
 
 def collected_as_usual() -> None:
-    """From here on, because the work on many images begins: libraries leave some of them in cycles."""
+    """From here on, because the work on many images or pages begins: libraries leave some of them in cycles."""
     gc.set_threshold(*_USUAL)

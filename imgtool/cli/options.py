@@ -63,6 +63,7 @@ class Sharing(NamedTuple):
     retries: int | None
     fail_fast: bool = False  # whether nothing more is begun after a failure
     profiled: bool = False  # in this thread alone, where a profile sees it
+    resume: str = "do what is left by --exists skip"  # the advice when a cluster has gone
 
 
 class Batch(NamedTuple):

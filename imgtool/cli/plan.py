@@ -170,9 +170,9 @@ def make_plan(
             if _is_done(item, batch.exists, others):
                 plan.skipped.append(item)
                 continue
-            memory = fits(item)
             for output in _files(item):
                 check_free(output, batch)
+            memory = fits(item)
             plan.ready.append(item._replace(memory=memory))
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))

@@ -77,6 +77,7 @@ def _write_pages(
     """Write pages as they come, which are all like the first."""
     from .. import io
 
+    collected_as_usual()
     first = prepared(item, first, done, writing=writing, pages=count)
     with io.page_writer(item.outputs["output"], first, count, **writing.options, extension=item.format) as append:
         for image in chain([first], others):
@@ -209,7 +210,8 @@ def crew(plan: Plan, sharing: Sharing, items: int) -> Iterator[tuple[Run, int]]:
     jobs, threads = share_processors(sharing.jobs, sharing.threads, items)
     with output_folders(plan):
         if jobs == 1 or sharing.profiled:
-            yield partial(batches.run, executor=None, window=1), threads
+            with _interruptible():
+                yield partial(batches.run, executor=None, window=1), threads
             return
         from concurrent.futures import ThreadPoolExecutor
 

@@ -18,6 +18,9 @@ exists_option = click.option(
     default="error",
     help="When the output exists: fail, or overwrite it.",
 )
+verbose_option = click.option(
+    "-v", "--verbose", count=True, show_default=False, help="Say more: a line for each file written."
+)
 quiet_option = click.option("-q", "--quiet", count=True, show_default=False, help="Say less: no warnings.")
 
 
@@ -56,6 +59,17 @@ def write_result(text: str, output: Path | None, exists: str) -> None:
 
 def warn(text: str, quiet: int) -> None:
     """A line on standard error, unless -q was given to the command or the program."""
-    parent = click.get_current_context().parent
-    if not quiet and not (parent is not None and parent.params.get("quiet")):
+    if not quiet and not _of_program("quiet"):
         click.echo(one_line(text), err=True)
+
+
+def remark(text: str, verbose: int, quiet: int) -> None:
+    """A line on standard error, if -v was given to the command or the program more often than -q."""
+    if verbose + _of_program("verbose") > quiet + _of_program("quiet"):
+        click.echo(one_line(text), err=True)
+
+
+def _of_program(option: str) -> int:
+    """How often -v or -q was given before the command."""
+    parent = click.get_current_context().parent
+    return 0 if parent is None else parent.params.get(option, 0)

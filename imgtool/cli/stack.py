@@ -30,7 +30,7 @@ from .options import (
 from .plan import Item, Plan, below, check_packing, checked_folders
 from .planes import Look, PageFiles, Series, engine_options, look_of_one
 from .run import check_holds, crew, share_processors
-from .single import check_output_free, exists_option, quiet_option, warn
+from .single import check_output_free, exists_option, quiet_option, verbose_option, warn
 from .values import FILE, extension, parsed
 
 if TYPE_CHECKING:
@@ -89,6 +89,7 @@ def _reference(text: str) -> str | int:
 @max_pixels_option
 @image_options
 @click.option("--json", "as_json", is_flag=True, help="Print one JSON object per page on standard output.")
+@verbose_option
 @quiet_option
 def stack(
     names: tuple[str, ...],
@@ -112,6 +113,7 @@ def stack(
     max_pixels: int,
     auto_orient: bool,
     as_json: bool,
+    verbose: int,
     quiet: int,
     **given: Any,
 ) -> None:
@@ -133,7 +135,8 @@ def stack(
     from ..stack import align
 
     began = perf_counter()
-    sharing = Sharing(**{name: given.pop(name) for name in Sharing._fields if name in given})
+    chosen = {name: given.pop(name) for name in Sharing._fields if name in given}
+    sharing = Sharing(**chosen, resume="do all of it again by --exists overwrite")
     writing = Writing(overwrite=exists == "overwrite" or sharing.scheduler is not None, **given)
     reading = Reading(max_pixels, auto_orient)
     inputs = gather_all(names, files_from=files_from, null=null, recursive=recursive, leave_out=[folder])
@@ -166,7 +169,7 @@ def stack(
                 threads = share_processors(sharing.jobs, sharing.threads, len(items))[1]
             sampling: dict[str, Any] = {"interpolation": interpolation, "fill": fill, "threads": threads}
             work = partial(warp_file, sampling=sampling, reading=reading, writing=writing)
-            write_images(series, transforms, items, run, work, quiet)
+            write_images(series, transforms, items, run, work, verbose=verbose, quiet=quiet)
         rows = [drift_row(page, series) for page in found]
         if found:
             write_tables(rows, transforms, folder, overwrite=exists == "overwrite")
@@ -208,7 +211,7 @@ def _refuse_what_has_no_effect() -> None:
 
 def _warn_of_order(inputs: Sequence[str], quiet: int) -> None:
     """A shell sorts t10 before t2; whoever numbers like this means another order."""
-    numbered = sorted(inputs, key=lambda name: [int(part) if part.isdigit() else part for part in _parts(name)])
+    numbered = sorted(inputs, key=_parts)
     if list(inputs) == sorted(inputs) != numbered:
         place = next(n for n, (one, other) in enumerate(zip(inputs, numbered, strict=True)) if one != other)
         warn(
@@ -216,9 +219,9 @@ def _warn_of_order(inputs: Sequence[str], quiet: int) -> None:
         )
 
 
-def _parts(name: str) -> list[str]:
+def _parts(name: str) -> list[str | int]:
     # Words and numbers in turn, beginning with a word, so that like is compared with like.
-    return re.split(r"([0-9]+)", name)
+    return [int(part) if place % 2 else part for place, part in enumerate(re.split(r"([0-9]+)", name))]
 
 
 def _judge(found: "Sequence[Aligned]", series: Series, strict: bool, quiet: int) -> None:

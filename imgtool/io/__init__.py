@@ -256,12 +256,14 @@ def read_json(path: PathLike) -> Any:
 def write_text(path: PathLike, text: str, *, overwrite: bool = False) -> None:
     """Write `text` as UTF-8, whole or not at all; see `write` for the rules.
 
+    Names of files in it that are no UTF-8 are written as the bytes that they are.
+
     Raises
     ------
     ImgtoolError
         If the file exists or cannot be written.
     """
-    write_bytes(path, text.encode(), overwrite=overwrite)
+    write_bytes(path, text.encode(errors="surrogateescape"), overwrite=overwrite)
 
 
 def write_bytes(path: PathLike, content: bytes, *, overwrite: bool = False) -> None:

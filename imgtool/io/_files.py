@@ -256,13 +256,22 @@ def sweep(folder: Path) -> None:
 
 
 @contextmanager
-def scratch(folder: Path) -> Iterator[Path]:
-    """An empty file in `folder` for other processes to see, by a name that none can guess, for the block."""
+def scratch(folder: Path, content: bytes = b"") -> Iterator[Path]:
+    """A file in `folder` for other processes to see, by a name that none can guess, for the block."""
     name = odd_name(folder / "any")
-    with name.open("xb") as stream:
+    try:
+        stream = name.open("xb")
+    except OSError as error:
+        raise _refused(folder, folder, error) from None
+    with stream:
         try:
             with suppress(OSError):
                 flock(stream, LOCK_EX | LOCK_NB)  # tells `sweep` that it is needed
+            try:
+                stream.write(content)
+                stream.flush()
+            except OSError as error:
+                raise _refused(folder, folder, error) from None
             yield name
         finally:
             with suppress(OSError):

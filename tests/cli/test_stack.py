@@ -239,3 +239,26 @@ def test_a_series_of_nothing_is_told(call, tmp_path, words, status, sentence):
     result = call("stack", *words, "-O", "out")
     assert (result.exit_code, result.stderr.count("\n")) == (status, 1)
     assert sentence in result.stderr
+
+
+def test_any_name_will_do(call, sections, tmp_path):
+    odd = [f"{sections[0][:-4]}\n.png", "\udcff\udcfe.png", "²3.png", "- .png"]
+    for name, other in zip(sections, odd, strict=True):
+        (tmp_path / name).rename(tmp_path / other)
+    result = call("stack", "-O", "out", "-m", "translation", "-v", "--", *odd)
+    assert result.exit_code == 0
+    assert "²3.png: out/²3.png written in " in result.stderr
+    assert all((tmp_path / "out" / name).is_file() for name in odd)
+    assert b",\xff\xfe.png," in (tmp_path / "out/drift.csv").read_bytes()
+
+
+def test_a_full_disk_is_one_sentence(finish, sections, tmp_path):
+    import resource
+
+    def small_files():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (3000, 3000))
+
+    status, out, err = finish("stack", *sections, "-O", "out", "--reference", "mean", preexec_fn=small_files)
+    assert (status, out) == (1, "")
+    assert err == "Error: out: cannot be written: the file would be larger than this system allows\n"
+    assert not (tmp_path / "out").exists()
