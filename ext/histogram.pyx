@@ -9,7 +9,7 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 from bspline cimport real
 from counts cimport add_counts, gather_counts, look_up, place_windows, spread_slopes
-from products cimport end_stream, write_products
+from products cimport beyond_line, end_stream, to_line, write_products
 from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look
 from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
                      sub_bin_windows, tabulate)
@@ -155,9 +155,10 @@ cdef class Workspace:
         self.fixed_mapping = Mapping(fixed_origin, self.low, fixed_scale, self.low, self.high)
         self.moving_mapping = Mapping(moving_origin, self.low, moving_scale, self.low, self.high)
         cdef Py_ssize_t whole_steps = (fixed.samples.size + STEP - 1) // STEP * STEP
-        if self.method == COUNTS and self.cells.shape[0] != whole_steps:
+        if self.method == COUNTS and self.cells.shape[0] != whole_steps + STEP:
             import numpy as np
-            self.cells = np.empty(whole_steps, np.uintc)
+            # A step of the derivative may begin anywhere.
+            self.cells = np.zeros(whole_steps + STEP, np.uintc)
 
     def add(self, int lane, Py_ssize_t start, Py_ssize_t stop):
         """The joint histogram of samples [start, stop), in the place of what was in this lane.
@@ -330,11 +331,13 @@ cdef void multiply_slopes(
     cdef real *slope = scratch + 2 * BLOCK
     cdef const result *component
     cdef Py_ssize_t size = w.fixed.samples.size, offset
-    cdef int i, count, most
+    cdef int i, count, most, lead = 0
     cdef bint plain = field == NULL or field.plain
     cdef bint streamed = max(size, 0 if field == NULL else field.size) * sizeof(result) >= STREAMED
     cdef Ahead ahead
     ahead.count = 0
+    if streamed:
+        lead = to_line(out + start)
     if w.method == COUNTS:
         expect(&ahead, &w.cells[0], sizeof(unsigned int))
     else:
@@ -345,13 +348,14 @@ cdef void multiply_slopes(
     while offset < (size if field == NULL else field.size):
         if field != NULL and field.plain:
             expect(&ahead, field.data + offset * field.itemsize, field.itemsize)
-        if not streamed:
+        if not streamed or beyond_line(out + start + lead + offset) != 0:
             expect(&ahead, out + offset, sizeof(result))
         offset += size
     # Fetching costs something for each call.
     most = STEP if plain else BLOCK
     while start < stop:
-        count = <int>min(most, stop - start)
+        count = <int>min(lead if lead else most, stop - start)
+        lead = 0
         for i in range(0, count, 64):  # STEP
             bring(&ahead, start + i)
         slopes_of(w, start, count, scratch, slope)
