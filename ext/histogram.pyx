@@ -14,7 +14,7 @@ from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expec
 from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
                      sub_bin_windows, tabulate)
 from tails cimport Tails, collect_tails
-from windows cimport Mapping, add_exact, add_half, result, slope_exact, slope_half, stretched
+from windows cimport Mapping, add_exact, add_half, no_windows, result, slope_exact, slope_half, stretched
 
 
 cdef enum Method:  # the order of imgtool.metrics.METHODS
@@ -81,7 +81,8 @@ cdef class Workspace:
     """NMI of two images, and its derivative, for one pair after another in the same memory.
 
     `method` is EXACT, HALF (the fixed image in sub-bins) or COUNTS (both images, at most 2^28 samples in less than 2^24
-    pairs of sub-bins). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each releases the GIL.
+    pairs of sub-bins). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each
+    releases the GIL.
     """
 
     cdef readonly int bins, fixed_per_bin, moving_per_bin
@@ -172,7 +173,13 @@ cdef class Workspace:
         if self.method == COUNTS:
             memset(&self.counts[lane, 0], 0, sizeof(uint64_t) * self.counts.shape[1])
         else:
-            windows = self.windows.pop() if self.windows else self.no_windows()
+            if self.windows:
+                windows = self.windows.pop()
+            elif self.method == EXACT:
+                windows = no_windows(self.bins)
+            else:
+                import numpy as np
+                windows = np.zeros(self.rows * self.bins)
             sums = &windows[0]
         with nogil:
             if self.fixed.single:
@@ -183,10 +190,6 @@ cdef class Workspace:
                 self.settle(sums, &self.parts[lane, 0, 0])
         if self.method != COUNTS:
             self.windows.append(windows)
-
-    cdef object no_windows(self):
-        import numpy as np
-        return np.zeros(self.bins * stretched(self.bins) if self.method == EXACT else self.rows * self.bins)
 
     cdef void settle(self, double *sums, double *part) noexcept nogil:
         """Make a histogram of the windows that were summed, which become 0."""
@@ -320,7 +323,8 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
         if w.method == EXACT:
             slope_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, table, w.bins, out + first)
         else:
-            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, table, w.bins, out + first)
+            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, table, w.bins,
+                       out + first)
 
 
 cdef void multiply_slopes(

@@ -35,7 +35,7 @@ cdef inline void multiply(const real *slope, const result *component, int count,
 cdef inline void write_products(
     const real *slope, const result *component, int count, bint streamed, result *out
 ) noexcept nogil:
-    """Slopes times a component, or slopes alone if it is NULL; `streamed` is for results that the caches do not hold."""
+    """Slopes times a component, or slopes alone if it is NULL; `streamed` is for results larger than the caches."""
     cdef int i
     cdef result block[STEP]
     cdef result *goal = out
