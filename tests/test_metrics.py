@@ -372,7 +372,7 @@ def test_counts_keep_the_mean_place_of_moving_in_its_sub_bins(isa, rng, place):
 @pytest.mark.parametrize("dtype", [np.float32, np.float64])
 @pytest.mark.parametrize("method", metrics.METHODS)
 def test_large_results_are_the_same_wherever_they_begin(isa, rng, method, dtype):
-    # More than 2 MB, which go past the caches in whole lines: of an even and an odd size, on a line's border and beside.
+    # More than 2 MB, which go past the caches in whole lines: of even and odd size, on the border of a line and beside.
     for shape in ((512, 520), (511, 521)):
         fixed, warped = correlated(rng, shape, dtype)
         field = rng.standard_normal((2, *shape)).astype(dtype)
