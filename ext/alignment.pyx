@@ -7,18 +7,16 @@ each pixel and sums it. Counts are whole numbers and add up to the same in any o
 
 from libc.math cimport NAN
 from libc.string cimport memset
+from area cimport inside
 from windows cimport to_sub_bins
 from tables cimport (Levels, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count, sub_bin_windows,
                      tabulate)
 
 cdef extern from *:
     """
-    /* Half a pixel and a little more: a shift by just half a pixel is inside whatever rounding makes of it. */
-    #define MARGIN (0.5 + 1e-6)
     /* Two neighbouring floats. Wide gathers are slower than loading such pairs one by one. */
     typedef double pair __attribute__((aligned(4), may_alias));
     """
-    const double MARGIN
     ctypedef double pair
 
 cdef enum:
@@ -75,7 +73,7 @@ cdef inline void locate(
         y0 = y0 if y0 < last_y else last_y
         fraction = <float>(held_x - x0)
         v[k] = <float>(held_y - y0)
-        u[k] = fraction if (x >= -MARGIN) & (x <= most_x + MARGIN) & (y >= -MARGIN) & (y <= most_y + MARGIN) else NAN
+        u[k] = fraction if inside(x, plane.width) & inside(y, plane.height) else NAN
         corner[k] = y0 * width + x0
 
 

@@ -1,10 +1,10 @@
 """The joint histogram of COUNTS: how many samples fall into each pair of sub-bins, and where between moving's edges.
 
-A cell is a sub-bin of the fixed image and one of moving. It holds the number of its samples and the sum of their places
-in moving's sub-bin, in 256ths of it, together in one word: one increment per sample makes both. The mean place moves
-the windows of a cell's samples to where these lie on average, and a look-up follows the slope to where one lies, so that
-moving needs less than half the sub-bins of fixed; in sparse histograms, where a window's tail decides, it is better than
-many.
+A cell is a sub-bin of the fixed image and one of moving. It holds the number of its samples and the sum of their
+places in moving's sub-bin, in 256ths of it, together in one word: one increment per sample makes both. The mean place
+moves the windows of a cell's samples to where these lie on average, and a look-up follows the slope to where one lies,
+so that moving needs less than half the sub-bins of fixed; in sparse histograms, where a window's tail decides, it is
+better than many.
 """
 
 from libc.stdint cimport uint64_t
@@ -71,8 +71,8 @@ cdef inline void sub_bin_places(
 
 
 cdef inline void add_counts(
-    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, int fixed_per_bin,
-    int moving_per_bin, uint64_t *counts, unsigned int *cells
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping,
+    int fixed_per_bin, int moving_per_bin, uint64_t *counts, unsigned int *cells
 ) noexcept nogil:
     """Count samples, and remember each one's cell and place."""
     # Missing samples are counted, too, in a cell behind all others, where the look-up finds a zero.

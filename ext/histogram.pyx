@@ -9,12 +9,12 @@ from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 from bspline cimport real
 from counts cimport add_counts, gather_counts, look_up, place_windows, spread_slopes
-from products cimport end_stream, write_products
+from products cimport beyond_line, end_stream, to_line, write_products
 from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look
 from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
                      sub_bin_windows, tabulate)
 from tails cimport Tails, collect_tails
-from windows cimport Mapping, add_exact, add_half, result, slope_exact, slope_half, stretched
+from windows cimport Mapping, add_exact, add_half, no_windows, result, slope_exact, slope_half, stretched
 
 
 cdef enum Method:  # the order of imgtool.metrics.METHODS
@@ -81,7 +81,8 @@ cdef class Workspace:
     """NMI of two images, and its derivative, for one pair after another in the same memory.
 
     `method` is EXACT, HALF (the fixed image in sub-bins) or COUNTS (both images, at most 2^28 samples in less than 2^24
-    pairs of sub-bins). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each releases the GIL.
+    pairs of sub-bins). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each
+    releases the GIL.
     """
 
     cdef readonly int bins, fixed_per_bin, moving_per_bin
@@ -155,9 +156,10 @@ cdef class Workspace:
         self.fixed_mapping = Mapping(fixed_origin, self.low, fixed_scale, self.low, self.high)
         self.moving_mapping = Mapping(moving_origin, self.low, moving_scale, self.low, self.high)
         cdef Py_ssize_t whole_steps = (fixed.samples.size + STEP - 1) // STEP * STEP
-        if self.method == COUNTS and self.cells.shape[0] != whole_steps:
+        if self.method == COUNTS and self.cells.shape[0] != whole_steps + STEP:
             import numpy as np
-            self.cells = np.empty(whole_steps, np.uintc)
+            # A step of the derivative may begin anywhere.
+            self.cells = np.zeros(whole_steps + STEP, np.uintc)
 
     def add(self, int lane, Py_ssize_t start, Py_ssize_t stop):
         """The joint histogram of samples [start, stop), in the place of what was in this lane.
@@ -171,7 +173,13 @@ cdef class Workspace:
         if self.method == COUNTS:
             memset(&self.counts[lane, 0], 0, sizeof(uint64_t) * self.counts.shape[1])
         else:
-            windows = self.windows.pop() if self.windows else self.no_windows()
+            if self.windows:
+                windows = self.windows.pop()
+            elif self.method == EXACT:
+                windows = no_windows(self.bins)
+            else:
+                import numpy as np
+                windows = np.zeros(self.rows * self.bins)
             sums = &windows[0]
         with nogil:
             if self.fixed.single:
@@ -182,10 +190,6 @@ cdef class Workspace:
                 self.settle(sums, &self.parts[lane, 0, 0])
         if self.method != COUNTS:
             self.windows.append(windows)
-
-    cdef object no_windows(self):
-        import numpy as np
-        return np.zeros(self.bins * stretched(self.bins) if self.method == EXACT else self.rows * self.bins)
 
     cdef void settle(self, double *sums, double *part) noexcept nogil:
         """Make a histogram of the windows that were summed, which become 0."""
@@ -319,7 +323,8 @@ cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scrat
         if w.method == EXACT:
             slope_exact(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, table, w.bins, out + first)
         else:
-            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, table, w.bins, out + first)
+            slope_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, table, w.bins,
+                       out + first)
 
 
 cdef void multiply_slopes(
@@ -330,11 +335,13 @@ cdef void multiply_slopes(
     cdef real *slope = scratch + 2 * BLOCK
     cdef const result *component
     cdef Py_ssize_t size = w.fixed.samples.size, offset
-    cdef int i, count, most
+    cdef int i, count, most, lead = 0
     cdef bint plain = field == NULL or field.plain
     cdef bint streamed = max(size, 0 if field == NULL else field.size) * sizeof(result) >= STREAMED
     cdef Ahead ahead
     ahead.count = 0
+    if streamed:
+        lead = to_line(out + start)
     if w.method == COUNTS:
         expect(&ahead, &w.cells[0], sizeof(unsigned int))
     else:
@@ -345,13 +352,14 @@ cdef void multiply_slopes(
     while offset < (size if field == NULL else field.size):
         if field != NULL and field.plain:
             expect(&ahead, field.data + offset * field.itemsize, field.itemsize)
-        if not streamed:
+        if not streamed or beyond_line(out + start + lead + offset) != 0:
             expect(&ahead, out + offset, sizeof(result))
         offset += size
     # Fetching costs something for each call.
     most = STEP if plain else BLOCK
     while start < stop:
-        count = <int>min(most, stop - start)
+        count = <int>min(lead if lead else most, stop - start)
+        lead = 0
         for i in range(0, count, 64):  # STEP
             bring(&ahead, start + i)
         slopes_of(w, start, count, scratch, slope)

@@ -8,7 +8,7 @@ from libc.math cimport NAN
 from bspline cimport real
 from samples cimport STEP, padded
 from tables cimport fold, tabulate
-from windows cimport Mapping, add_exact, slope_exact, stretched, to_coordinates
+from windows cimport Mapping, add_exact, no_windows, slope_exact, stretched, to_coordinates
 
 
 def bin_coordinates(
@@ -43,8 +43,7 @@ def joint_histogram(
     cdef Mapping mapping = identity(bins)
     cdef real f[STEP]
     cdef real m[STEP]
-    import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
-    cdef double[::1] windows = np.zeros(bins * stretched(bins))
+    cdef double[::1] windows = no_windows(bins)
     with nogil:
         while start < stop:
             count = <int>min(STEP, stop - start)
@@ -81,7 +80,7 @@ def sample_slopes(
 def score(double[:, ::1] table):
     """NMI of a joint histogram, and the table whose windowed sum is its derivative, as `tabulate` makes them."""
     cdef int bins = <int>table.shape[0]
-    import numpy as np
+    import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
     marginals, slopes, work, figures = np.empty((2, bins)), np.empty((bins, bins)), np.empty(2 * bins), np.empty(5)
     cdef double[:, ::1] marginals_view = marginals, slopes_view = slopes
     cdef double[::1] work_view = work, figures_view = figures

@@ -6,9 +6,11 @@
 #include <stdint.h>
 #include <string.h>
 
-/* stream(from, bytes, out): what nobody reads soon is written without being read first, which ordinary stores do to
-   the lines of memory that they change. `out` and `bytes` are
-   multiples of 16. */
+/* stream(from, bytes, out): what nobody reads soon is written without being read first, which ordinary stores do to the
+   lines of memory that they change. Whole lines only: those written in two parts take longer than ordinary stores. */
+enum { LINE = 64 };
+static inline ptrdiff_t beyond_line(const void *place) { return (uintptr_t)place % LINE; }
+
 #if defined(__SSE2__)
 #include <immintrin.h>
 static inline void stream(const void *from, size_t bytes, void *out)
@@ -23,8 +25,6 @@ static inline void end_stream(void) { _mm_sfence(); }
 static inline void stream(const void *from, size_t bytes, void *out) { memcpy(out, from, bytes); }
 static inline void end_stream(void) {}
 #endif
-
-static inline int can_stream(const void *out) { return (uintptr_t)out % 16 == 0; }
 
 /* A missing sample often has no gradient either, and NaN * 0 is not 0. */
 #define DEFINE_MULTIPLY(SLOPE, RESULT)                                                                            \

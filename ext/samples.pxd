@@ -126,7 +126,7 @@ cdef inline const real *look(
     return padded(<const real *>block, count, unit, block)
 
 
-# The processor foresees lines of memory within a page of 4096 bytes only. So every step asks for what the fourth step
+# The processor foresees lines of memory within a page of 4096 bytes only. So every step asks for what the eighth step
 # after it reads and writes.
 cdef enum:
     MOST_STREAMS = 10
@@ -140,7 +140,7 @@ cdef struct Ahead:
 cdef inline void expect(Ahead *ahead, const void *place, Py_ssize_t itemsize) noexcept nogil:
     """Have values of an array brought ahead, whose first is that of sample 0."""
     if ahead.count < MOST_STREAMS:
-        ahead.place[ahead.count], ahead.itemsize[ahead.count] = <const char *>place + 4 * STEP * itemsize, itemsize
+        ahead.place[ahead.count], ahead.itemsize[ahead.count] = <const char *>place + 8 * STEP * itemsize, itemsize
         ahead.count += 1
 
 
@@ -150,7 +150,7 @@ cdef inline void expect_samples(Ahead *ahead, const Samples *samples) noexcept n
 
 
 cdef inline void bring(const Ahead *ahead, Py_ssize_t sample) noexcept nogil:
-    """Bring what is wanted four steps after that of `sample`."""
+    """Bring what is wanted eight steps after that of `sample`."""
     cdef int i, line
     cdef const char *place
     for i in range(ahead.count):

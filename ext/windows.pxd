@@ -106,6 +106,15 @@ cdef inline int stretched(int bins) noexcept nogil:
     return 4 * bins + 8
 
 
+cdef inline double[::1] no_windows(int bins):
+    """A table of zeros for `add_exact`; on a line's border, as otherwise every other window would lie on two lines."""
+    import numpy as np  # here, because --version loads the kernels and should not wait for NumPy
+    cdef Py_ssize_t size = bins * stretched(bins)
+    cdef double[::1] memory = np.zeros(size + 7)
+    cdef Py_ssize_t first = -<Py_ssize_t>&memory[0] // 8 & 7
+    return memory[first:first + size]
+
+
 cdef inline void add_exact(
     const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping, double *table,
     int bins

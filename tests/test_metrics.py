@@ -312,8 +312,8 @@ def test_the_fast_paths_agree_with_the_exact_one(isa, rng, dtype, bins, method, 
     assert found.nmi == pytest.approx(expected.nmi, abs=2e-4)
     assert found.mutual_information == pytest.approx(expected.mutual_information, abs=2e-3)
     assert found.samples == expected.samples
-    if bins <= 64:
-        assert cosine(derivative, exact) > least
+    # With 200 bins the 15 600 samples are less than one for each bin pair that they touch.
+    assert cosine(derivative, exact) > (least if bins <= 64 else 0.995)
     assert not derivative[exact == 0].any()
 
 
@@ -321,21 +321,22 @@ def test_the_fast_paths_agree_with_the_exact_one(isa, rng, dtype, bins, method, 
 def test_twice_the_sub_bins_halve_the_error_of_the_derivative(rng, method):
     pair = correlated(rng)
     _, exact = compared(*pair)
-    errors = [np.linalg.norm(compared(*pair, method=method, sub_bins=k)[1] - exact) for k in (2, 4, 8)]
+    errors = [np.linalg.norm(compared(*pair, method=method, sub_bins=k)[1] - exact) for k in (5, 10, 20)]
     assert errors[0] > 1.7 * errors[1] > 1.7**2 * errors[2]
 
 
+@pytest.mark.parametrize("method", ["half", "counts"])
 @pytest.mark.parametrize("bins", [32, 64, 128])
-def test_the_fast_paths_agree_on_real_pairs(shared_data, bins):
+def test_the_fast_paths_agree_on_real_pairs(shared_data, bins, method):
     folder = shared_data / "aligned" / "brainweb_80"
     t1, t2 = (iio.imread(folder / f"{name}.png").astype(np.float32) for name in ("t1", "t2"))
-    # As it is, and between its pixels, as images are that were warped.
-    for moving in (t2, ndimage.shift(t2, (1.3, -2.6), order=1)):
-        expected, exact = compared(t1, moving, bins=bins)
-        for method in ("half", "counts"):
-            found, derivative = compared(t1, moving, bins=bins, method=method)
-            assert abs(found.nmi - expected.nmi) <= 2e-4
-            assert cosine(derivative, exact) >= (0.999 if bins <= 64 or moving is t2 else 0.997)
+    # As they are, and between their pixels, as images are that were warped.
+    between = ndimage.shift(t2, (1.3, -2.6), order=1)
+    for fixed, moving in ((t1, t2), (t1, between), (ndimage.shift(t1, (0.4, 0.7), order=1), between)):
+        expected, exact = compared(fixed, moving, bins=bins)
+        found, derivative = compared(fixed, moving, bins=bins, method=method)
+        assert abs(found.nmi - expected.nmi) <= 1e-4
+        assert cosine(derivative, exact) >= 0.999
 
 
 @pytest.mark.parametrize("bins", [16, 64, 128, 256])
@@ -348,7 +349,44 @@ def test_the_fast_paths_are_exact_for_images_of_few_levels(isa, rng, bins, metho
         found, derivative = compared(*pair, bins=bins, method=method)
         expected, exact = compared(*pair, bins=bins)
         assert found.nmi == pytest.approx(expected.nmi, abs=2e-6)
-        assert cosine(derivative, exact) > 0.99999
+        # Moving may have two levels in a sub-bin of "counts".
+        assert cosine(derivative, exact) > (0.99999 if method == "half" else 0.9999)
+
+
+@pytest.mark.parametrize("place", [0.1, 0.5, 0.8])
+def test_counts_keep_the_mean_place_of_moving_in_its_sub_bins(isa, rng, place):
+    # Of 4 bins [1, 2] in sub-bins of a third: all in the middle one, on average at `place` of it.
+    warped = (1 + place + 0.1 * np.tile([1, -1], 500)) / 3
+    fixed = np.repeat([0.0, 1.0], 500)
+    workspace = Workspace(bins=4, method="counts", sub_bins=8)
+    workspace.set_fixed(fixed)
+    workspace.set_moving(warped, limits=(0, 1))
+    workspace.evaluate()
+    moving = workspace.marginals[1] / warped.size
+    assert moving @ np.arange(4) == pytest.approx(1 + warped.mean(), abs=1 / 256 / 3)
+    # Between the edges their variance is taken for that of samples everywhere.
+    spread = moving @ (np.arange(4) - 1 - warped.mean()) ** 2
+    assert spread == pytest.approx(1 / 3 + 1 / 12 / 9 - ((place - 0.5) / 3) ** 2, abs=2e-3)
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+@pytest.mark.parametrize("method", metrics.METHODS)
+def test_large_results_are_the_same_wherever_they_begin(isa, rng, method, dtype):
+    # More than 2 MB, which go past the caches in whole lines: of even and odd size, on the border of a line and beside.
+    for shape in ((512, 520), (511, 521)):
+        fixed, warped = correlated(rng, shape, dtype)
+        field = rng.standard_normal((2, *shape)).astype(dtype)
+        workspace = Workspace(method=method, threads=2)
+        workspace.set_fixed(fixed)
+        workspace.set_moving(warped)
+        workspace.evaluate()
+        expected = workspace.derivative(np.empty(shape, dtype)) * field
+        for beyond in (0, 1, 5):
+            memory = np.full(field.size + 6, 7, dtype)
+            out = memory[beyond : beyond + field.size].reshape(field.shape)
+            np.testing.assert_array_equal(workspace.gradient(field, out), expected)
+            assert (memory[:beyond] == 7).all()
+            assert (memory[beyond + field.size :] == 7).all()
 
 
 @pytest.mark.parametrize("method", metrics.METHODS)
@@ -474,6 +512,14 @@ def test_percentiles_of_large_masked_images_are_exact(rng, dtype, percentiles):
     [
         (lambda: Workspace(method="guess"), "method 'guess' is unknown; use exact, half, counts"),
         (lambda: Workspace(sub_bins=0), "sub_bins must be a whole number from 1 to 256, not 0"),
+        (
+            lambda: Workspace(method="counts", bins=256, sub_bins=40),
+            "40 sub_bins are too many to count in with 256 bins",
+        ),
+        (
+            lambda: Workspace(method="counts").set_fixed(np.broadcast_to(np.float32(1), (1 << 14, 1 << 15))),
+            'fixed has 536870912 pixels, but method="counts" takes 268435456 at most; use method="half"',
+        ),
         (lambda: Workspace(percentiles=(9, 1)), "percentiles must be two rising numbers"),
         (lambda: Workspace(percentiles=7), "percentiles must be two rising numbers"),
         (lambda: Workspace().set_moving(np.eye(3)), "set_fixed comes before set_moving"),

@@ -31,9 +31,9 @@ METHODS = ("exact", "half", "counts")
 
 _SUB_BINS = range(1, 257)
 # "half": at least so many in all, and per bin.
-_HALF = (700, 6, 6)
-# "counts": so many keep the cosine of the derivative to the exact one above 0.999 on real pairs, and 8-bit levels apart;
-# beyond 64 bins, where the histogram becomes sparse, that takes more per bin.
+_HALF = (700, 6, 8)
+# "counts": so many keep the cosine of the derivative to the exact one above 0.999 on real pairs, and 8-bit levels
+# apart; beyond 64 bins, where the histogram becomes sparse, that takes more per bin.
 _COUNTS = (470, 8, 10)
 # What the words of the kernel that counts hold.
 _MOST_CELLS, _MOST_SAMPLES = 1 << 24, 1 << 28
@@ -84,9 +84,9 @@ class Workspace:
         Their errors are in docs/accuracy.md.
     sub_bins : int, 1 to 256, optional
         Sub-bins of the fixed image per bin; errors fall with their square or faster, tables grow with it. By default
-        "half" has about 700 in all and at least 6 per bin, "counts" about 470 and at least 8, or 10 beyond 64 bins. Of
-        the moving image, whose mean place in its sub-bins is counted too, "counts" has two fifths as many. Those of
-        images of few levels, as of 8 bits, lie at these levels.
+        "half" has about 700 in all and at least 6 per bin, "counts" about 470 and at least 8, two more beyond 64 bins.
+        Of the moving image, whose mean place in its sub-bins is counted too, "counts" has two fifths as many. Where an
+        image of few levels, as of 8 bits, has one of them in a sub-bin, this lies at the level.
     percentiles : two floats
         The percentiles of each image between which its bins lie; intensities beyond share the outermost bins.
     threads : int, optional

@@ -3,8 +3,9 @@
     python tests/bench/nmi.py [--size N] [--threads N] [--peers]
 
 Ratios are of minima over rounds in which every work has its turn, in this process; with one thread of processor time,
-which other work on the machine disturbs less. The seed's twin and the plain 16-tap
-histogram (`nmi_seed.pyx`) are compiled on the spot and need Cython and a C compiler. `--peers` adds SimpleITK's Mattes
+which other work on the machine disturbs less. The seed's twin and the plain 16-tap histogram (`nmi_seed.pyx`), and what
+a look-up gradient does to memory and no more (`nmi_stream.pyx`), are compiled on the spot and need Cython and a C
+compiler. `--peers` adds SimpleITK's Mattes
 mutual information (one evaluation at the identity, all pixels, as many bins) and scikit-image's
 normalized_mutual_information, as far as they are installed: whole calls for the value alone.
 """
@@ -32,7 +33,7 @@ def compiled(name):
     folder = Path(tempfile.mkdtemp())
     c_file, module = folder / f"{name}.c", folder / (name + sysconfig.get_config_var("EXT_SUFFIX"))
     subprocess.run(
-        [sys.executable, "-m", "cython", "-3", Path(__file__).with_suffix("").parent / f"{name}.pyx", "-o", c_file],
+        [sys.executable, "-m", "cython", "-3", Path(__file__).parent / f"{name}.pyx", "-o", c_file],
         check=True,
     )
     include = sysconfig.get_paths()["include"]
@@ -65,6 +66,19 @@ def seed_works(fixed, warped, field):
     return {
         "seed gradient": lambda: seed.gradient_2d(f, w, field[1], field[0], out[1], out[0], entropies, *logs),
         "plain histogram": lambda: seed.histogram_2d(f, w, table),
+    }
+
+
+def memory_works(size):
+    """Reading and writing what a look-up gradient reads and writes, with two kinds of stores; of whole lines."""
+    stream = compiled("nmi_stream").stream
+    cells = np.ones(size**2 // 16 * 16, np.intc)
+    field, out = np.ones(2 * cells.size, np.float32), np.zeros(2 * cells.size + 16, np.float32)
+    beyond = -out.ctypes.data // 4 % 16
+    out = out[beyond : beyond + field.size]
+    return {
+        f"look-up's bytes, {kind}": lambda past=past: stream(cells, field, out, past)
+        for kind, past in (("ordinary stores", False), ("past the caches", True))
     }
 
 
@@ -138,6 +152,7 @@ def main():
     for dtype in (np.float64, np.float32):
         works |= our_works(*pair, dtype, options.threads)
     works |= alignment_works(*pair[:2], options.threads)
+    works |= memory_works(options.size)
     if options.peers:
         works |= peer_works(*pair[:2], options.threads)
     best = dict.fromkeys(works, float("inf"))
