@@ -47,6 +47,7 @@ KERNELS = {
         "sample_slopes",
         "score",
     ),
+    "neighbours": ("window_information",),
     "orientation": ("Shifts", "area_means", "orientation_sums"),
     "pairs": ("Pairs", "pairs_supported"),
     "prefilter": ("fill_missing", "mirror_border", "spline_coefficients"),
