@@ -7,6 +7,7 @@ from scipy import ndimage
 import imgtool
 from imgtool._ffd import deform, fit_spline, levels
 from imgtool._ffd.ascent import ascend
+from imgtool._ffd.noise import noise_variance
 from imgtool._ffd.objective import Barrier, Objective
 from imgtool._ffd.orientation import orientation
 from imgtool._ffd.similarity import Similarity
@@ -278,3 +279,22 @@ def test_small_and_narrow_images_and_extreme_grids_work(rng, shape, spacing):
     result = imgtool.register(fixed, moving, model="bspline", grid_spacing=spacing, bins=8)
     assert np.isfinite(result.transform.coefficients).all()
     assert result.transform.least_determinant() > 0
+
+
+def test_the_noise_of_an_image_is_told_from_the_image(rng):
+    clean = smooth(rng, (200, 150), sigma=4)
+    noisy = clean + 0.05 * rng.standard_normal(clean.shape)
+    assert noise_variance(noisy) == pytest.approx(0.05**2, rel=0.05)
+    assert noise_variance(clean) == (1 / 256) ** 2
+    noisy[:150, :140] = 0.3  # painted background says nothing
+    noisy[160:170] = np.nan
+    assert noise_variance(noisy) == pytest.approx(0.05**2, rel=0.1)
+    assert noise_variance(np.full((2, 3), 0.5)) == (1 / 256) ** 2
+
+
+def test_bending_weighs_more_the_less_a_field_bends():
+    weights = [levels._bending_for(energy) for energy in (1e-2, 1e-4, 2.5e-5, 1e-5, 1e-6, 0.0)]
+    assert weights == sorted(weights)
+    assert weights[2] == levels.BENDING
+    assert weights[0] == levels.BENDING / 3
+    assert weights[-1] == 10 * levels.BENDING

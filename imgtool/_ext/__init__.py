@@ -39,6 +39,7 @@ KERNELS = {
     "displacement": ("displace", "displace_pixels"),
     "fft": ("Spectrum", "TilePair", "pair_count", "tiles_in_pair"),
     "histogram": ("Image", "Workspace", "find_tails"),
+    "neighbours": ("window_information",),
     "orientation": ("Shifts", "area_means", "orientation_sums"),
     "pairs": ("Pairs", "pairs_supported"),
     "parzen": ("bin_coordinates", "joint_histogram", "sample_slopes", "score"),

@@ -239,6 +239,9 @@ def sample_displaced(
     along_x: _Real,
     along_y: _Real,
 ) -> None: ...
+def window_information(
+    fixed: _Real, warped: _Real, fixed_noise: float, warped_noise: float, start: int, stop: int, slopes: _Real
+) -> float: ...
 def weigh_slopes(weights: npt.NDArray[np.int8], value: _Real, along_x: _Real, along_y: _Real) -> float: ...
 
 class Shifts:

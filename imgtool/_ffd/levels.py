@@ -7,7 +7,7 @@ import numpy.typing as npt
 
 from .._pyramid import halved
 from .._spline import Control, Grid
-from .ascent import ascend
+from .ascent import Optimum, ascend
 from .objective import Objective
 from .similarity import Similarity
 
@@ -15,7 +15,10 @@ Plane = npt.NDArray[np.float32]
 Matrix = npt.NDArray[np.float64]
 
 # Measured over tests/bench/deformable.py: see docs/design.md, "Free-form deformation".
-BENDING = 100.0
+BENDING = 300.0
+# The weight is right for fields with this bending energy; for others it is at most so many times less or more.
+_TYPICAL_ENERGY = 2.5e-5
+_LEAST_WEIGHT, _MOST_WEIGHT = 1 / 3, 10.0
 FOLDING = 0.02
 # The coarsest level is the last one on which the shorter side of both images has at least this many pixels.
 _COARSEST_SIDE = 40
@@ -73,7 +76,17 @@ def _climb(
     objective = Objective(similarity, BENDING * factor**2, FOLDING, least_count)
     # What a coarser level found is not always an improvement on this one.
     start = max(start, np.zeros_like(start), key=objective.value)
-    best = ascend(
+    best = _ascent(objective, start, factor)
+    control, steps = best.parameters, best.iterations
+    if factor == 1:
+        objective.bending = _bending_for(grid.bending(control)[0])
+        best = _ascent(objective, control, factor)
+        control, steps = best.parameters, steps + best.iterations
+    return _unfolded(grid, start, control), steps
+
+
+def _ascent(objective: Objective, start: Control, factor: int) -> Optimum:
+    return ascend(
         objective,
         start,
         first_step=_FIRST_STEP * factor,
@@ -81,7 +94,15 @@ def _climb(
         tolerance=_LAST_STEP * factor,
         iterations=_ITERATIONS,
     )
-    return _unfolded(grid, start, best.parameters), best.iterations
+
+
+def _bending_for(energy: float) -> float:
+    """The weight of the bending energy for images whose field, found with `BENDING`, has this energy.
+
+    The weight of a prior is the number of parameters that the images determine over twice the energy that they give
+    to them (MacKay 1992); how a plate's modes are spaced makes that number fall with the root of the weight.
+    """
+    return BENDING * min(max(_TYPICAL_ENERGY / max(energy, 1e-12), _LEAST_WEIGHT), _MOST_WEIGHT)
 
 
 def _unfolded(grid: Grid, start: Control, control: Control) -> Control:

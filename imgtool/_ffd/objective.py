@@ -53,10 +53,10 @@ class Barrier:
 
 
 class Objective:
-    """NMI plus the agreement of edges, less `bending` times the bending energy, less `folding` times the barrier."""
+    """NMI plus the agreement of structures, less `bending` times the bending energy and `folding` times the barrier."""
 
     def __init__(self, similarity: Similarity, bending: float, folding: float, least_count: float) -> None:
-        self._similarity, self._bending, self._folding = similarity, bending, folding
+        self._similarity, self.bending, self._folding = similarity, bending, folding
         self._barrier = Barrier(similarity.grid)
         self._least_count = least_count
 
@@ -70,11 +70,11 @@ class Objective:
             return -np.inf
         nmi, self._slopes = metrics.score(table)
         energy, self._bending_gradient = self._similarity.grid.bending(control)
-        return nmi + agreement - self._bending * energy - self._folding * folding
+        return nmi + agreement - self.bending * energy - self._folding * folding
 
     def gradient(self) -> Control:
         """The derivative of the last `value`, which was finite, with respect to the control points."""
         out = self._similarity.gradient(self._slopes)
-        out -= self._bending * self._bending_gradient
+        out -= self.bending * self._bending_gradient
         out -= self._folding * self._barrier.gradient()
         return out

@@ -1,4 +1,4 @@
-"""How alike two images are under a displacement: NMI of their intensities, and agreement of their edges."""
+"""How alike two images are under a displacement: NMI, agreement of edges, and what neighbours tell."""
 
 import math
 from typing import Any
@@ -8,13 +8,19 @@ import numpy.typing as npt
 
 from .. import _ext, metrics
 from .._slabs import run_slabs
-from .._spline import Control, Grid, Table, fill_field
+from .._spline import Control, Grid, fill_field
+from .noise import noise_variance
 from .orientation import orientation
 
 Plane = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
 
 _SLAB_PIXELS = 1 << 15
+# The share of the noise's variance that is added to those of a window of neighbours: measured, see docs/design.md.
+_RIDGE = 0.5
+# Windows of neighbours reach three rows beyond a slab, and begin at even ones.
+_REACH = 4
+_Pulls = tuple[int, Control]
 
 
 class Similarity:
@@ -41,75 +47,79 @@ class Similarity:
         self._turned = [_padded_coefficients(part, 0.0, 1.0) for part in turned]
         del turned
         self.held = metrics.bin_limits(bins)
+        scale = (self.held[1] - self.held[0]) ** 2
+        self._noise = _RIDGE * scale * noise_variance(fixed), _RIDGE * scale * noise_variance(moving)
         self.grid, self.bins, self.threads = grid, bins, threads
         self._fixed, self._scale = fixed, dtype(self.held[1] - self.held[0])
         self._coefficients = _padded_coefficients(moving, *self.held)
         offset = (factor - 1) / 2
         self._rows, self._columns = (factor * np.arange(size, dtype=np.float64) + offset for size in fixed.shape)
         self._column_table = grid.x.table(self._columns, 0, dtype)
-        self._slab_rows = max(1, _SLAB_PIXELS // fixed.shape[1])
-        rows = grid.y.table(self._rows, 0, dtype)
-        starts = range(0, len(fixed), self._slab_rows)
-        self._row_tables = {start: rows.part(start, start + self._slab_rows) for start in starts}
+        # Windows of neighbours begin at every second row, and so do slabs.
+        self._slab_rows = max(2, _SLAB_PIXELS // fixed.shape[1] & ~1)
+        self._row_table = grid.y.table(self._rows, 0, dtype)
         self._to_moving = np.array([[1, 0, -offset], [0, 1, -offset], [0, 0, factor]]) / factor @ matrix
 
     def evaluate(self, control: Control) -> tuple[metrics.Table, float]:
-        """The joint histogram, whose sum is the number of pixels in the overlap, and the agreement of edges.
+        """The joint histogram, whose sum is the number of pixels in the overlap, and the agreement of structures.
 
-        The agreement is the mean over the pixels of fixed of the cosine between both orientations, each weighted by how
-        certain it is: from -1 to 1.
+        The latter is the mean over the pixels of fixed of two numbers: the cosine between both images' edges, weighted
+        by how certain each is, from -1 to 1; and what neighbours tell, in nats.
         """
         self._control = control.astype(self._fixed.dtype)
 
-        def work(start: int, stop: int) -> tuple[metrics.Table, float, Table, Control]:
-            shift = self._shift(start, stop)
-            value, slopes = self._sample(self._coefficients, start, shift)
-            table = np.zeros((self.bins, self.bins))
-            _ext.joint_histogram(self._binned(start, stop), value.reshape(-1), table, 0, value.size)
-            agreement, pulls = 0.0, self._no_pulls(start)
+        def work(start: int, stop: int) -> tuple[metrics.Table, float, _Pulls]:
+            first, last = max(start - _REACH, 0), min(stop + _REACH, len(self._fixed))
+            inner = slice(start - first, stop - first)
+            shift = self._shift(first, last)
+            value, slopes = self._sample(self._coefficients, first, shift)
+            fixed, table = self._binned(first, last), np.zeros((self.bins, self.bins))
+            _ext.joint_histogram(fixed[inner].reshape(-1), value[inner].reshape(-1), table, 0, fixed[inner].size)
+            informing = np.empty_like(value)
+            agreement = _ext.window_information(fixed, value, *self._noise, inner.start, inner.stop, informing)
+            forces = slopes[:, inner] * informing[inner]
             for directions, turned in zip(self._directions[:, start:stop], self._turned, strict=True):
-                value, slopes = self._sample(turned, start, shift)
+                value, slopes = self._sample(turned, start, shift[:, inner])
                 agreement += _ext.weigh_slopes(directions, value, slopes[0], slopes[1])
-                self._pull(slopes, start, pulls)
-            return table, agreement, self._row_tables[start], pulls
+                forces += slopes
+            return table, agreement, self._pull(forces, start, stop)
 
         parts = run_slabs(work, len(self._fixed), self._slab_rows, self.threads)
-        self._edge_gradient = self._collected([part[2:] for part in parts]) / self._fixed.size
+        self._structure_gradient = self._collected([part[2] for part in parts]) / self._fixed.size
         table = sum((part[0] for part in parts), np.zeros((self.bins, self.bins)))
         return table, sum(part[1] for part in parts) / self._fixed.size
 
     def gradient(self, slopes: metrics.Table) -> Control:
-        """The derivative of NMI plus the agreement of edges at the last `evaluate`, from NMI's slope table.
+        """The derivative of NMI plus the agreement of structures at the last `evaluate`, from NMI's slope table.
 
         The size of the overlap is taken as constant, as for matrices. Moving is sampled once more, slab by slab: its
         values and slopes, kept from `evaluate`, would be three planes.
         """
         table, (low, high) = slopes.astype(self._fixed.dtype), self.held
 
-        def work(start: int, stop: int) -> tuple[Table, Control]:
+        def work(start: int, stop: int) -> _Pulls:
             warped, along = self._sample(self._coefficients, start, self._shift(start, stop))
-            slope, pulls = np.empty_like(warped), self._no_pulls(start)
-            fixed = self._binned(start, stop)
+            slope, fixed = np.empty_like(warped), self._binned(start, stop).reshape(-1)
             _ext.sample_slopes(fixed, warped.reshape(-1), table, low, high, slope.reshape(-1), 0, warped.size)
             along *= slope
-            self._pull(along, start, pulls)
-            return self._row_tables[start], pulls
+            return self._pull(along, start, stop)
 
-        return self._edge_gradient + self._collected(run_slabs(work, len(self._fixed), self._slab_rows, self.threads))
+        parts = run_slabs(work, len(self._fixed), self._slab_rows, self.threads)
+        return self._structure_gradient + self._collected(parts)
 
     def _binned(self, start: int, stop: int) -> Plane:
-        """Rows of the fixed image in bin coordinates, flat."""
-        return (self._fixed[start:stop] * self._scale + self._scale.dtype.type(self.held[0])).reshape(-1)
+        """Rows of the fixed image in bin coordinates."""
+        return self._fixed[start:stop] * self._scale + self._scale.dtype.type(self.held[0])
 
     def _shift(self, start: int, stop: int) -> Plane:
         """The displacement of a slab of rows."""
         shift = np.empty((2, stop - start, self._fixed.shape[1]), self._fixed.dtype)
-        fill_field(self._control, self._row_tables[start], self._column_table, shift)
+        fill_field(self._control, self._row_table.part(start, stop), self._column_table, shift)
         return shift
 
     def _sample(self, coefficients: Plane, start: int, shift: Plane) -> tuple[Plane, Plane]:
         """The values of a spline at the displaced pixels of a slab, and its slopes."""
-        value, slopes = np.empty_like(shift[0]), np.empty_like(shift)
+        value, slopes = np.empty_like(shift[0]), np.empty(shift.shape, shift.dtype)
         rows, (low, high) = self._rows[start : start + len(value)], self.held
         if coefficients is not self._coefficients:
             low, high = -2.0, 2.0  # beyond what orientations reach
@@ -117,21 +127,20 @@ class Similarity:
         _ext.sample_displaced(*places, low, high, value, slopes[0], slopes[1])
         return value, slopes
 
-    def _no_pulls(self, start: int) -> Control:
-        first = self._row_tables[start].first
-        return np.zeros((2, int(first[-1] - first[0]) + 4, self.grid.shape[1]))
-
-    def _pull(self, forces: Plane, start: int, pulls: Control) -> None:
-        """Add what the forces on a slab's pixels do to the control points."""
-        rows = self._row_tables[start]
+    def _pull(self, forces: Plane, start: int, stop: int) -> _Pulls:
+        """What the forces on a slab's pixels do to the control points, from the first row of those on."""
+        rows = self._row_table.part(start, stop)
+        first, end = int(rows.first[0]), int(rows.first[-1]) + 4
+        pulls = np.zeros((2, end - first, self.grid.shape[1]))
         for force, sums in zip(forces, pulls, strict=True):
-            _ext.spline_adjoint(force, *self._column_table, *rows, sums, int(rows.first[0]))
+            _ext.spline_adjoint(force, *self._column_table, *rows, sums, first)
+        return first, pulls
 
-    def _collected(self, parts: list[tuple[Table, Control]]) -> Control:
+    def _collected(self, parts: list[_Pulls]) -> Control:
         """The sum of all slabs' pulls, in moving, as derivatives with respect to the control points."""
         out = np.zeros((2, *self.grid.shape))
-        for rows, pulls in parts:
-            out[:, rows.first[0] : rows.first[0] + pulls.shape[1]] += pulls
+        for first, pulls in parts:
+            out[:, first : first + pulls.shape[1]] += pulls
         # The chain rule through the matrix commutes with the adjoint of the spline.
         (a, b), (c, d) = self._to_moving[:2, :2].tolist()
         return np.stack([a * out[0] + c * out[1], b * out[0] + d * out[1]])

@@ -262,7 +262,7 @@ def scratch(folder: Path, content: bytes = b"") -> Iterator[Path]:
     try:
         stream = name.open("xb")
     except OSError as error:
-        raise _refused(folder, folder, error) from None
+        raise refused(folder, folder, error) from None
     with stream:
         try:
             with suppress(OSError):
@@ -271,7 +271,7 @@ def scratch(folder: Path, content: bytes = b"") -> Iterator[Path]:
                 stream.write(content)
                 stream.flush()
             except OSError as error:
-                raise _refused(folder, folder, error) from None
+                raise refused(folder, folder, error) from None
             yield name
         finally:
             with suppress(OSError):
