@@ -19,6 +19,7 @@ def formats(as_json: bool) -> int:
     The format of an input is told by its first bytes, that of an output by its extension. An output that cannot hold
     the type, the channels or the pages of its image is refused before the work; of metadata that it cannot hold it is
     said so. GIF holds 256 colours for each frame: the best of more.
+    OME-Zarr images are folders, and need the extra: pip install 'imgtool[zarr]'.
     """
     from ..io.formats import FORMATS
 

@@ -32,10 +32,10 @@ class Image:
         IPTC), ``tiff_tags`` (others that are copied), ``pages`` (for each page of a TIFF file after the first its own
         such entries, if there are any), ``frames`` (of an animation: ``durations`` in milliseconds and ``plays``, 0 for
         ever), ``compression`` (of the TIFF file), ``nifti`` (the header of that format), ``ome_zarr`` and ``origin``
-        (axes, sizes of pixels and channels of that format; where the image begins), and ``mode`` ("CMYK" for ink, "RGB"
-        for colour before further channels). ``alpha`` says whether the last channel is opacity; without it two
-        and four channels end in alpha. ``private`` and ``further_images`` say what else a file holds, which is
-        not kept.
+        (axes, sizes of pixels and channels of that format; where the image begins), ``scale`` (of PFM), and ``mode``
+        ("CMYK" for ink, "RGB" for colour before further channels). ``alpha`` says whether the last channel is opacity;
+        without it two and four channels end in alpha. ``private`` and ``further_images`` say what else a file holds,
+        which is not kept.
 
     Examples
     --------

@@ -47,7 +47,9 @@ def open_image(stream: BinaryIO, format_name: str) -> Source:
             return _scaled(_plain(body, shape, bilevel), int(limit), dtype)
         return _scaled(_samples(body, "u1" if limit < 256 else ">u2", shape), int(limit), dtype)
 
-    return Source(Info(format_name, shape, dtype, channel_axis), {}, decode)
+    # Of PFM the sign is the byte order; what is left are the units of the values, which stay as they are.
+    metadata = {"scale": abs(limit)} if format_name == "PFM" and abs(limit) != 1 else {}
+    return Source(Info(format_name, shape, dtype, channel_axis), metadata, decode)
 
 
 def _samples(body: bytes, dtype: str, shape: tuple[int, ...]) -> Array:
@@ -93,7 +95,8 @@ def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
     height, width = data.shape[:2]
     colour = data.ndim == 3
     if format_name == "PFM":
-        stream.write(f"{'PF' if colour else 'Pf'}\n{width} {height}\n-1.0\n".encode())
+        scale = image.metadata.get("scale", 1.0)
+        stream.write(f"{'PF' if colour else 'Pf'}\n{width} {height}\n{-scale}\n".encode())
         stream.write(data[::-1].astype("<f4").tobytes())
     elif data.dtype == bool:
         stream.write(f"P4\n{width} {height}\n".encode())

@@ -14,6 +14,7 @@ def upright(source: Source) -> Source:
     """`source` with its pixels turned, and no tag that would have them turned again."""
     info, decode, decode_page = source.info, source.decode, source.decode_page
     own = [entries.get("orientation", 1) for entries in source.metadata.get("pages", ())]
+    own = own if len(own) == info.pages - 1 else []
     orientations = [source.metadata.get("orientation", 1), *own]
     if set(orientations) == {1}:
         return source

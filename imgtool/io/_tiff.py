@@ -34,11 +34,14 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         raise ImgtoolError(f"the pages of the TIFF file differ ({sizes}); split it with tiffsplit")
     if first.photometric not in _READABLE:
         raise ImgtoolError(f"TIFF images of the kind {_name(first.photometric)} are not supported; convert it to RGB")
+    metadata = metadata_of(file, pages)
+    if others:
+        metadata["further_images"] = others
     subsampled = (
         first.photometric == _YCBCR and first.compression != _JPEG and tuple(first.subsampling or (1, 1)) != (1, 1)
     )
     if first.compression == _OLD_JPEG or subsampled:
-        return _by_libtiff(stream, len(pages), metadata_of(file, pages))
+        return _by_libtiff(stream, len(pages), metadata)
     if first.dtype is None or first.dtype.kind not in "biufc":
         raise ImgtoolError(f"TIFF samples of {first.bitspersample} bits are not supported; convert it to 8 or 16 bits")
 
@@ -87,9 +90,6 @@ def open_image(stream: BinaryIO, _format: str) -> Source:
         data = _as_light(page, block).astype(dtype, copy=False)
         return (_unmultiplied(data) if alpha and extras[-1] == _ASSOCIATED else data).reshape(shape[count > 1 :])
 
-    metadata = metadata_of(file, pages)
-    if others:
-        metadata["further_images"] = others
     if first.photometric == _CMYK:
         metadata["mode"] = "CMYK"
     elif first.photometric == _RGB and channels > 3 + alpha:

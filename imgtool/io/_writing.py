@@ -66,8 +66,12 @@ def _output(path: PathLike, extension: str | None, **form: Any) -> Format:
     """The format for an output, if it can hold the image."""
     try:
         target = output_format(_format_name(path, extension), **form)
-        if target.folder and path == STANDARD_OUTPUT:
-            raise ImgtoolError(f"{target.name} images are folders, which standard output cannot hold; give -o")
+        if target.folder:
+            if path == STANDARD_OUTPUT:
+                raise ImgtoolError(f"{target.name} images are folders, which standard output cannot hold; give -o")
+            from ._zarr import check_installed
+
+            check_installed()
         return target
     except ImgtoolError as error:
         raise ImgtoolError(f"{shown(path)}: {error}") from None

@@ -108,7 +108,7 @@ FORMATS = (
     Format("PGM", "_netpbm", (".pgm",), {"gray": _SIXTEEN}),
     Format("PPM", "_netpbm", (".ppm",), {"RGB": _SIXTEEN}),
     Format("PNM", "_netpbm", (".pnm",), {"gray": {"bool"} | _SIXTEEN, "RGB": _SIXTEEN}),
-    Format("PFM", "_netpbm", (".pfm",), {"gray": {"float32"}, "RGB": {"float32"}}),
+    Format("PFM", "_netpbm", (".pfm",), {"gray": {"float32"}, "RGB": {"float32"}}, keeps=frozenset({"scale"})),
     Format(
         "OME-TIFF",
         "_tiff",
@@ -272,6 +272,7 @@ _WORDS = {
     "ome_zarr": "the axes of OME-Zarr",
     "origin": "the origin",
     "frames": "the timing of the frames",
+    "scale": "the scale of the values",
 }
 
 

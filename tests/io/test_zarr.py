@@ -287,6 +287,7 @@ def test_without_the_extra_one_sentence_names_it(tmp_path, monkeypatch):
     monkeypatch.setitem(sys.modules, "zarr", None)
     for work in (
         lambda: io.probe(tmp_path / "a.zarr"),
+        lambda: io.check_output(tmp_path / "b.zarr", dtype="uint8"),
         lambda: io.write(tmp_path / "b.zarr", Image(pixels((9, 7)))),
     ):
         with pytest.raises(ImgtoolError, match=r"OME-Zarr needs the extra zarr; pip install 'imgtool\[zarr\]'"):
