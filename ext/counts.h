@@ -5,8 +5,9 @@
 #include <stdint.h>
 
 enum {
-    PLACES = 256, /* between the edges of one of moving's sub-bins */
-    NUMBER = 36   /* the lowest bit of a cell's number of samples, above those of the sum of their places */
+    PLACE_BITS = 8,
+    PLACES = 1 << PLACE_BITS, /* between the edges of one of moving's sub-bins */
+    NUMBER = 36               /* the lowest bit of a cell's number of samples, above those of the sum of their places */
 };
 #define ONE_MORE (1ull << NUMBER)
 
@@ -73,11 +74,11 @@ static inline void pack_slopes(const double *restrict rows, int columns, const d
 #include <immintrin.h>
 static inline void look_up_slopes(const uint32_t *table, const uint32_t *cells, int count, float *out)
 {
-    const __m512i last_12 = _mm512_set1_epi32(0xfff), last_8 = _mm512_set1_epi32(PLACES - 1);
+    const __m512i last_12 = _mm512_set1_epi32(0xfff), within = _mm512_set1_epi32(PLACES - 1);
     for (int k = 0; k < count; k += 16) {
         __m512i cell = _mm512_loadu_si512(cells + k);
-        __m512i word = _mm512_i32gather_epi32(_mm512_srli_epi32(cell, 8), table, 4);
-        __m512 place = _mm512_cvtepi32_ps(_mm512_and_si512(cell, last_8));
+        __m512i word = _mm512_i32gather_epi32(_mm512_srli_epi32(cell, PLACE_BITS), table, 4);
+        __m512 place = _mm512_cvtepi32_ps(_mm512_and_si512(cell, within));
         __m512 slope = _mm512_castsi512_ps(_mm512_andnot_si512(last_12, word));
         __m512 bend = _mm512_castsi512_ps(_mm512_slli_epi32(word, 20));
         _mm512_storeu_ps(out + k, _mm512_fmadd_ps(place, bend, slope));

@@ -96,7 +96,7 @@ cdef class Workspace:
     cdef unsigned int[::1] cells  # of COUNTS: where each sample was counted
     # The windows of sub-bins; of moving in COUNTS a pair for each, see `place_windows`.
     cdef int[::1] fixed_first, moving_first
-    cdef double[:, ::1] fixed_weights, fixed_slopes, moving_weights, moving_slopes
+    cdef double[:, ::1] fixed_weights, moving_weights, moving_slopes
     cdef double[::1] half_table, line
     cdef double[::1] work
     cdef readonly double[:, ::1] joint, slopes
@@ -127,7 +127,7 @@ cdef class Workspace:
             self.single_table, self.double_table = np.zeros(self.rows * bins, np.float32), np.zeros(self.rows * bins)
         if method != EXACT:
             self.fixed_first = np.zeros(self.rows, np.intc)
-            self.fixed_weights, self.fixed_slopes = np.zeros((2, self.rows, 4))
+            self.fixed_weights = np.zeros((self.rows, 4))
             for image in range(2):
                 self.set_levels(image, 0, 0)
         self.cells = np.zeros(0, np.uintc)
@@ -142,7 +142,7 @@ cdef class Workspace:
         cdef Levels levels = Levels(one, step)
         if image == 0 and self.method != EXACT:
             sub_bin_windows(self.bins, self.low, self.high, self.fixed_per_bin, &levels, &self.fixed_first[0],
-                            &self.fixed_weights[0, 0], &self.fixed_slopes[0, 0])
+                            &self.fixed_weights[0, 0], NULL)
         elif image == 1 and self.method == COUNTS:
             place_windows(self.bins, self.low, self.high, self.moving_per_bin, &levels,
                           &self.moving_first[0], &self.moving_weights[0, 0], &self.moving_slopes[0, 0])

@@ -57,7 +57,7 @@ cdef inline bint sub_bin(
 cdef inline void sub_bin_windows(
     int bins, double low, double high, int per_bin, const Levels *levels, int *first, double *weights, double *slopes
 ) noexcept nogil:
-    """For each sub-bin the first of its four bins, its weights in them, and their slopes."""
+    """For each sub-bin the first of its four bins, its weights in them, and their slopes unless those are NULL."""
     cdef int i, k, whole, count = sub_bin_count(low, high, per_bin)
     cdef double position, t, narrower
     for i in range(count):
@@ -66,11 +66,13 @@ cdef inline void sub_bin_windows(
         t = position - whole
         first[i] = whole - 1
         cubic_weights(t, &weights[4 * i])
-        cubic_slopes(t, &slopes[4 * i])
         weights[4 * i] -= narrower * (1 - t)
         weights[4 * i + 1] -= narrower * (3 * t - 2)
         weights[4 * i + 2] -= narrower * (1 - 3 * t)
         weights[4 * i + 3] -= narrower * t
+        if slopes == NULL:
+            continue
+        cubic_slopes(t, &slopes[4 * i])
         slopes[4 * i] += narrower
         slopes[4 * i + 1] -= 3 * narrower
         slopes[4 * i + 2] += 3 * narrower
