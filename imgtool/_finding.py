@@ -7,7 +7,9 @@ import numpy.typing as npt
 
 from ._climb import GAIN, WORTH_GAIN, Start, Summit, climb, levels_of
 from ._frame import Frame
-from ._level import Level, Planes
+from ._judge import Judge
+from ._level import Planes
+from ._pyramid import to_full_size
 from ._search import ELSEWHERE, Candidate, Found, Search
 from .errors import ImgtoolError
 from .transforms import MatrixTransform
@@ -63,8 +65,13 @@ def find(
         way, found = _searched(ways, search)
     begin = way.mirror @ begin
     levels = levels_of(way.planes, searched=found is not None)
-    judge = Level(levels[0][1], levels[0][0], bins, frame, threads, tiles=[None])
-    nmi_before, common = judge.evaluate(begin)
+    judge, to_full = Judge(*levels[0][1], bins, threads), to_full_size(levels[0][0])
+
+    def judged(matrix: Matrix) -> tuple[float, int]:
+        inner = np.linalg.inv(to_full) @ matrix @ to_full
+        return judge.evaluate(MatrixTransform(inner, "projective", levels[0][1][0].shape, None))
+
+    nmi_before, common = judged(begin)
     if found is not None:
         start = Start(found.best.matrix, found.best.model, searched=True)
     elif common:
@@ -72,7 +79,7 @@ def find(
     else:
         raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
     top = climb(levels, start, model, bins, frame, way.look.fine, threads)
-    nmi_after, _ = judge.evaluate(top.matrix)
+    nmi_after, _ = judged(top.matrix)
     score, alike = way.look.fine.score(top.matrix), planes[0].shape == planes[1].shape
     near = frame.distance(top.matrix, begin) < _SAME_PLACE
     if (nmi_after < nmi_before and (near or score <= way.look.fine.score(begin))) or (

@@ -11,7 +11,7 @@ import numpy.typing as npt
 from . import metrics
 from ._frame import Frame
 from ._optimise import Function, maximise, settle
-from ._pyramid import doubled
+from ._pyramid import doubled, to_full_size
 from ._search import View
 from ._slabs import run_slabs
 
@@ -72,8 +72,8 @@ class Ascent(NamedTuple):
 class Level:
     """Both images at one size, and the ascent on it. Matrices are those of full size.
 
-    Samples lie beside the pixels of fixed, by `tiles` of offsets or, without any, on them. If `settling`, they are
-    interpolated better, moving is sampled in the same manner, too, and what is said of NMI is true of the mean.
+    Samples lie beside the pixels of fixed, by `tiles` of offsets. If `settling`, they are interpolated better, moving
+    is sampled in the same manner, too, and what is said of NMI is true of the mean.
     """
 
     def __init__(
@@ -83,7 +83,7 @@ class Level:
         bins: int,
         frame: Frame,
         threads: int,
-        tiles: Sequence[Tile | None] = _TILES[:1],
+        tiles: Sequence[Tile] = _TILES[:1],
         settling: bool = False,
     ) -> None:
         low, high = metrics.bin_limits(bins)
@@ -97,9 +97,7 @@ class Level:
         self._there = [alignment(fixed, moving, offsets=tile) for tile in tiles]
         self._back = [alignment(moving, fixed, offsets=tile) for tile in tiles if settling]
         self._frame, self._factor = frame, factor
-        # Pixel i of this level lies at factor * i + (factor - 1) / 2 in full size.
-        offset = (factor - 1) / 2
-        self._to_full = np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
+        self._to_full = to_full_size(factor)
         self._to_level = np.linalg.inv(self._to_full)
         possible = min(np.count_nonzero(~np.isnan(plane)) for plane in planes)
         self._least_count = float(_LEAST_OVERLAP * possible)
@@ -125,21 +123,25 @@ class Level:
         each = [*self._there, *self._back]
         return count * sum(alignment.information for alignment in each) / len(each)
 
-    def value_and_gradient(self, model: str, parameters: Vector) -> tuple[float, Vector]:
-        """NMI and its derivative with respect to the parameters; -inf where hardly anything overlaps."""
+    def value_and_gradient(self, model: str, parameters: Vector, tiles: int | None = None) -> tuple[float, Vector]:
+        """NMI and its derivative with respect to the parameters; -inf where hardly anything overlaps.
+
+        Only the first `tiles` of samples count, both ways, if a number is given.
+        """
         matrix = self._frame.matrix(model, parameters)
 
         def look(alignment: metrics.Alignment, inner: Matrix) -> tuple[float, int, Matrix]:
             return *alignment.evaluate(inner), alignment.gradient(projective=model == "projective")
 
-        found = self._each(matrix, look)
+        found = self._each(matrix, look, tiles)
         if found[0][1] < self._least_count:
             return -math.inf, np.zeros_like(parameters)
         slopes = [slope for _, _, slope in found]
-        by_level = sum(slopes[: len(self._there)], np.zeros((3, 3)))
+        there = len(self._there[:tiles])
+        by_level = sum(slopes[:there], np.zeros((3, 3)))
         if self._back:
             inverse = np.linalg.inv(self._inner(matrix))
-            by_level -= inverse.T @ sum(slopes[len(self._there) :], np.zeros((3, 3))) @ inverse.T
+            by_level -= inverse.T @ sum(slopes[there:], np.zeros((3, 3))) @ inverse.T
         by_full = self._to_level.T @ (by_level / len(found)) @ self._to_full.T
         return sum(nmi for nmi, _, _ in found) / len(found), self._frame.gradient(model, parameters, by_full)
 
@@ -148,16 +150,18 @@ class Level:
         inner: Matrix = self._to_level @ matrix @ self._to_full
         return inner
 
-    def _each(self, matrix: Matrix, look: Callable[[metrics.Alignment, Matrix], T]) -> list[T]:
-        """`look(alignment, inner)` of every alignment, at `matrix` in its pixels and direction."""
+    def _each(
+        self, matrix: Matrix, look: Callable[[metrics.Alignment, Matrix], T], tiles: int | None = None
+    ) -> list[T]:
+        """`look(alignment, inner)` of the first `tiles` alignments, at `matrix` in their pixels and direction."""
         inner = self._inner(matrix)
-        work = [(alignment, inner) for alignment in self._there]
+        work = [(alignment, inner) for alignment in self._there[:tiles]]
         if self._back:
             inverse = np.asarray(np.linalg.inv(inner), np.float64)
-            work += [(alignment, inverse) for alignment in self._back]
+            work += [(alignment, inverse) for alignment in self._back[:tiles]]
         return run_slabs(lambda number, _: look(*work[number]), len(work), 1, self._threads)
 
-    def height(self, model: str, edges: View | None, share: float) -> Function:
+    def height(self, model: str, edges: View | None, share: float, tiles: int | None = None) -> Function:
         """What is climbed, and its derivative: ln(NMI - 1), and with `edges` ln(their score) times `share` added.
 
         Mutual information looks at regions and edges at their borders: what misleads one seldom misleads the other as
@@ -165,7 +169,7 @@ class Level:
         """
 
         def height(parameters: Vector) -> tuple[float, Vector]:
-            nmi, gradient = self.value_and_gradient(model, parameters)
+            nmi, gradient = self.value_and_gradient(model, parameters, tiles)
             if nmi <= 1:
                 return -math.inf, gradient
             gradient = gradient / (nmi - 1)
@@ -200,8 +204,9 @@ class Level:
         """The top right beside `matrix`, to which an ascent on the level `near` has led."""
         self._least_count = near._least_count
         height = self.height(model, edges, share)
+        # Most of the way is as sure with the samples of one tile.
         best, settled = settle(
-            height,
+            [self.height(model, edges, share, 1), height] if len(self._there) > 1 else [height],
             near.height(model, edges, share),
             self._frame.parameters(model, matrix),
             probe=_PROBE * self._factor,

@@ -1,7 +1,7 @@
 """Maximisation of a smooth function of a few parameters."""
 
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import numpy as np
@@ -14,9 +14,9 @@ Function = Callable[[Vector], tuple[float, Vector]]
 # Armijo and curvature conditions (Nocedal & Wright, Numerical Optimization, 2006, section 3.1).
 _RISE, _SLOPE = 1e-4, 0.9
 _TRIALS = 12
-# Of settling: how many places are tried, and which share of a step at least; how much flatter than its steepest way a
-# top may be taken for; how much lower than its surroundings it may seem, for values are rough.
-_SETTLING_TRIALS, _LEAST_SHARE = 10, 0.1
+# Of settling: how many places are tried; how much flatter than its steepest way a top may be taken for; how much lower
+# than its surroundings it may seem, for values are rough.
+_SETTLING_TRIALS = 10
 _FLATTEST, _ROUGH = 1e-3, 0.01
 
 
@@ -81,14 +81,15 @@ def maximise(
 
 
 def settle(
-    function: Function, near: Function, start: Vector, *, probe: float, longest_step: float, tolerance: float
+    functions: Sequence[Function], near: Function, start: Vector, *, probe: float, longest_step: float, tolerance: float
 ) -> tuple[Optimum, bool]:
-    """The place beside `start` where the gradient of `function` vanishes, by Newton's method.
+    """The place beside `start` where the gradient of the last of `functions` vanishes, by Newton's method.
 
     Values of a function that counts samples are rough where its gradient, a sum over them, is still smooth; close to
-    the top only the gradient tells where it is. The curvature is that of `near`, a function like it that takes less
-    time, from differences of its gradient over `probe`. Each step leads to where the next one would be shorter.
-    Returns, too, whether the last one would be shorter than `tolerance`.
+    the top only the gradient tells where it is. Functions are like each other, those before the last take less time.
+    The first curvature is that of `near`, one more like them, from differences of its gradient over `probe`; each step
+    corrects it. A step leads to where the next one is shorter, and one shorter than `tolerance` is the last. Returns,
+    too, whether it came to that.
     """
     _, centre = near(start)
     turns = np.stack([centre - near(start + probe * axis)[1] for axis in np.eye(start.size)]) / probe
@@ -102,20 +103,24 @@ def settle(
         length = _length(step)
         return step * min(1.0, longest_step / max(length, 1e-300)), length
 
-    first = best = State(start, *function(start))
-    step, length = next_step(best)
-    steps = 0
-    for _ in range(_SETTLING_TRIALS):
-        if length < tolerance:
-            break
-        trial = _after(function, best, step)
-        inverse_hessian = _updated(inverse_hessian, step, best.gradient - trial.gradient)
-        (step, length), (ahead, distance) = next_step(best), next_step(trial)
-        if distance < length:
-            best, step, length, steps = trial, ahead, distance, steps + 1
-    if best.value < first.value - _ROUGH:
-        return Optimum(start, first.value, 0), False
-    return Optimum(best.parameters, best.value, steps), length < tolerance
+    place, steps, settled = start, 0, False
+    for function in functions:
+        first = best = State(place, *function(place))
+        step, length = next_step(best)
+        for _ in range(_SETTLING_TRIALS):
+            if length < tolerance:
+                break
+            trial = _after(function, best, step)
+            inverse_hessian = _updated(inverse_hessian, step, best.gradient - trial.gradient)
+            (step, length), (ahead, distance) = next_step(best), next_step(trial)
+            if distance < length:
+                best, step, length, steps = trial, ahead, distance, steps + 1
+        if best.value < first.value - _ROUGH:
+            return Optimum(start, first.value, 0), False
+        settled = length < tolerance
+        # What is left to go is too little to look again.
+        place = best.parameters + step if settled else best.parameters
+    return Optimum(place, best.value, steps), settled
 
 
 def _after(function: Function, state: State, step: Vector) -> State:

@@ -6,6 +6,7 @@ import numpy.typing as npt
 from .filters import convolve
 
 Plane = npt.NDArray[np.float32]
+Matrix = npt.NDArray[np.float64]
 
 # A pixel of a coarser level exists if at least this share of the weights that made it lay on pixels that exist.
 _LEAST_SUPPORT = 0.5
@@ -29,6 +30,13 @@ def halved(plane: Plane) -> Plane:
         values, weight = _half(values, axis), _half(weight, axis)
     with np.errstate(invalid="ignore", divide="ignore"):
         return np.where(weight >= _LEAST_SUPPORT**2, values / weight, np.float32(np.nan))
+
+
+def to_full_size(factor: int) -> Matrix:
+    """The matrix from pixels of a level, `factor` times as large as those of full size, to the latter."""
+    # Pixel i lies at factor * i + (factor - 1) / 2.
+    offset = (factor - 1) / 2
+    return np.array([[factor, 0, offset], [0, factor, offset], [0, 0, 1.0]])
 
 
 def doubled(plane: Plane, threads: int) -> Plane:

@@ -17,7 +17,7 @@ LAYERS = [
     {"registration", "explain"},
     {"_finding"},
     {"_climb", "_ffd"},
-    {"_level"},
+    {"_level", "_judge"},
     {"_search"},
     {"_background"},
     {"_fields"},

@@ -5,9 +5,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from .. import _ext, metrics
+from .._judge import Judge
 from ..errors import ImgtoolError
-from ..transforms import BSplineTransform, MatrixTransform, Transform, warp
+from ..transforms import BSplineTransform, MatrixTransform
 from .levels import deform
 
 Plane = npt.NDArray[np.float32]
@@ -54,15 +54,7 @@ def fit_spline(fixed: Plane, moving: Plane, start: MatrixTransform, spacing: flo
         )
         for coefficients in (np.zeros_like(control), control)
     ]
-    values = [_nmi(fixed, moving, fit, bins, threads) for fit in fits]
+    judge = Judge(fixed, moving, bins, threads)
+    values = [judge.evaluate(fit)[0] for fit in fits]
     best = int(values[1] > values[0])
     return Fit(fits[best], values[best], iterations)
-
-
-def _nmi(fixed: Plane, moving: Plane, transform: Transform, bins: int, threads: int) -> float:
-    low, high = metrics.bin_limits(bins)
-    warped = warp(moving, transform, fill=np.nan, threads=threads)
-    one, other = ((plane * np.float32(high - low) + np.float32(low)).reshape(-1) for plane in (fixed, warped))
-    table = np.zeros((bins, bins))
-    _ext.joint_histogram(one, other, table, 0, one.size)
-    return metrics.score(table).nmi
