@@ -171,8 +171,10 @@ def make_plan(
                 plan.skipped.append(item)
                 continue
             for output in _files(item):
-                check_free(output, batch)
+                _refuse_folder(output)
             memory = fits(item)
+            for output in _files(item):
+                check_free(output, batch)
             plan.ready.append(item._replace(memory=memory))
         except (ImgtoolError, OSError) as error:
             plan.failed.append((item, error))
@@ -315,10 +317,14 @@ def check_free(output: Path, batch: Batch) -> None:
     except (OSError, ValueError) as error:
         why = error.strerror if isinstance(error, OSError) else error
         raise ImgtoolError(f"{output}: cannot be written ({why})") from error
-    if output.is_dir() and not is_image_folder(output):
-        raise ImgtoolError(f"{output}: is a folder; name a file, or use -O to write into it")
+    _refuse_folder(output)
     if not batch.in_place and batch.exists not in ("overwrite", "newer"):
         raise ImgtoolError(f"{output}: exists already; use --exists overwrite, newer or skip")
+
+
+def _refuse_folder(output: Path) -> None:
+    if os.path.isdir(output) and not is_image_folder(output):  # noqa: PTH112  never raises
+        raise ImgtoolError(f"{output}: is a folder; name a file, or use -O to write into it")
 
 
 def _check_folder(folder: Path, output: Path, root: Path | None) -> None:

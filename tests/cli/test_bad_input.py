@@ -39,6 +39,7 @@ CASES = [
         1,
         "plain/out: the folder cannot be made (plain is a file); choose another",
     ),
+    ("convolve good.png -k box -o ./", 1, ".: is a folder; name a file, or use -O to write into it"),
     ("convolve good.png -k box -o none/out.png", 1, "none/out.png: there is no folder none; make it first"),
     ("register good.png other.png -t none/t.json", 1, "none/t.json: there is no folder none; make it first"),
     (f"convolve good.png -k box -o {LONG}.png", 1, f"{LONG}.png: cannot be written (File name too long)"),
