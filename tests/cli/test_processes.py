@@ -199,7 +199,7 @@ def test_one_image_is_convolved_without_what_only_others_need(script, picture, t
     picture("a.png")
     names = imported(script, ["convolve", "a.png", "-k", "box", "-o", "b.png"], tmp_path)
     assert {"numpy", "imagecodecs"} <= names
-    assert not names & {"concurrent", "dataclasses", "difflib", "imageio", "json", "locale", "PIL", "tifffile", "tqdm"}
+    assert not names & {"concurrent", "difflib", "imageio", "json", "locale", "PIL", "tifffile", "tqdm"}
 
 
 def imported(script, words, folder):
