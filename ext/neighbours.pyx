@@ -104,7 +104,7 @@ cdef double windows_of(
         square = both * both / (var_f * var_w)
         rest = 1 - square
         left[k], shares[k] = rest, n
-        # The window's mean of squares of w, and of w f, about the means; see `spread`.
+        # What a pixel's w, and what its f, count for in the slope; its weight is brought in by `spread`.
         by_square = -4 * square / (var_w * rest)
         by_both = 4 * both / (var_f * var_w * rest)
         by[k] = -by_square * mean_w - by_both * mean_f

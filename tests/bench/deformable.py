@@ -5,7 +5,8 @@
 DATA is the shared data folder: `aligned` has brain images of several contrasts on one grid, `registration/2d` the bands
 of a photo. Moving is the second image under a random affine map (15 degrees, 8 %) followed by a smooth elastic field
 (Gaussian noise smoothed with sigma 18 px, its largest displacement 4.5 px), both images with noise of 3 % of their
-range; with --clean-fixed only moving, with --noise 0 neither; with --same-contrast fixed is the second image, too. The
+range; with --clean-fixed only moving, with --noise 0 neither; with --same-contrast fixed is the second image, too; with
+--relative the field grows with the image: sigma a tenth of its shorter side, displacements up to a fortieth. The
 error of a pixel is how far it comes out from where it was when the found map takes it to moving, and the known one
 back; for brains, pixels of the head only, because nothing is seen beside it.
 If SimpleITK is installed, its B-spline registration (Mattes mutual information, 16 px, after an affine one) runs on the
@@ -217,6 +218,7 @@ def main():
     parser.add_argument("--grid-spacing", type=float)
     parser.add_argument("--clean-fixed", action="store_true")
     parser.add_argument("--same-contrast", action="store_true")
+    parser.add_argument("--relative", action="store_true")
     parser.add_argument("--noise", type=float, default=0.03)
     parser.add_argument("--no-peers", action="store_true")
     options = parser.parse_args()
@@ -241,7 +243,8 @@ def main():
         for seed in range(options.seeds):
             first, second = pair()
             first = second if options.same_contrast else first
-            case = Case(first, second, seed, noise=options.noise, clean_fixed=options.clean_fixed)
+            field = (min(second.shape) / 10, min(second.shape) / 40) if options.relative else (18.0, 4.5)
+            case = Case(first, second, seed, *field, noise=options.noise, clean_fixed=options.clean_fixed)
             row = run(f"{name}, seed {seed}", case, options.threads, options.grid_spacing, peer)
             errors.setdefault(name.split()[0], []).append(row)
     if options.only in "large":
