@@ -14,9 +14,9 @@ Function = Callable[[Vector], tuple[float, Vector]]
 # Armijo and curvature conditions (Nocedal & Wright, Numerical Optimization, 2006, section 3.1).
 _RISE, _SLOPE = 1e-4, 0.9
 _TRIALS = 12
-# Of settling: how many places are tried; how much flatter than its steepest way a top may be taken for; how much lower
-# than its surroundings it may seem, for values are rough.
-_SETTLING_TRIALS = 10
+# Of settling: how many places are tried, and which share of a step at least; how much flatter than its steepest way a
+# top may be taken for; how much lower than its surroundings it may seem, for values are rough.
+_SETTLING_TRIALS, _LEAST_SHARE = 10, 0.1
 _FLATTEST, _ROUGH = 1e-3, 0.01
 
 
@@ -107,14 +107,19 @@ def settle(
     for function in functions:
         first = best = State(place, *function(place))
         step, length = next_step(best)
+        share, refused = 1.0, False
         for _ in range(_SETTLING_TRIALS):
-            if length < tolerance:
+            if length < tolerance or share < _LEAST_SHARE:
                 break
-            trial = _after(function, best, step)
-            inverse_hessian = _updated(inverse_hessian, step, best.gradient - trial.gradient)
+            trial = _after(function, best, share * step)
+            inverse_hessian = _updated(inverse_hessian, share * step, best.gradient - trial.gradient)
             (step, length), (ahead, distance) = next_step(best), next_step(trial)
             if distance < length:
                 best, step, length, steps = trial, ahead, distance, steps + 1
+                share, refused = 1.0, False
+            else:
+                # The corrected curvature has one chance before steps become shorter.
+                share, refused = share * (0.5 if refused else 1.0), True
         if best.value < first.value - _ROUGH:
             return Optimum(start, first.value, 0), False
         settled = length < tolerance
