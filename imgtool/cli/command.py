@@ -23,7 +23,8 @@ class _Quick(click.Command):
     def make_parser(self, ctx: click.Context) -> Any:
         parser = super().make_parser(ctx)
         # click takes -k for a long option first, and words an error with the nearest names before it looks further.
-        parser._long_opt |= parser._short_opt
+        # Only the time depends on it that click has tables of these names.
+        getattr(parser, "_long_opt", {}).update(getattr(parser, "_short_opt", {}))
         return parser
 
 
