@@ -64,8 +64,8 @@ static inline int pairs_supported(void) {
     if (r < height_left) {                                                                        \
         const __m512i s0 = ROUNDED(h##r##0, l##r##0), s1 = ROUNDED(h##r##1, l##r##1);             \
         if (_mm512_test_epi32_mask(_mm512_or_si512(s0, s1), beyond))                              \
-            saturated += __builtin_popcount(_mm512_mask_test_epi32_mask(valid0, s0, beyond)       \
-                                            | _mm512_mask_test_epi32_mask(valid1, s1, beyond) << 16); \
+            saturated += __builtin_popcount(_mm512_mask_test_epi32_mask(valid0, s0, beyond))      \
+                         + __builtin_popcount(_mm512_mask_test_epi32_mask(valid1, s1, beyond));   \
         _mm512_mask_storeu_epi16(out + r * out_stride, valid, _mm512_packus_epi32(s0, s1));       \
     }
 
