@@ -54,7 +54,7 @@ def connected(plan: Plan, sharing: Sharing) -> Iterator["Run"]:
             raise TimeoutError
         from distributed import Client
 
-        _silence("distributed")
+        _silence("distributed", "tornado")  # which logs what goes wrong between the two
         with warnings.catch_warnings(action="ignore"):
             client = Client(address, timeout=_PATIENCE, set_as_default=False)
     except ImportError as error:
@@ -78,11 +78,12 @@ def connected(plan: Plan, sharing: Sharing) -> Iterator["Run"]:
             yield partial(_run, client, plan, sharing)
 
 
-def _silence(library: str) -> None:
-    """Drop what a library logs, by loggers that each have a handler of its own: imgtool says it in one sentence."""
+def _silence(*libraries: str) -> None:
+    """Drop what libraries log, now and by modules that they load later: imgtool says it in one sentence."""
     for name in list(logging.root.manager.loggerDict):
-        if name.partition(".")[0] == library:
-            logging.getLogger(name).disabled = True
+        if name.partition(".")[0] in libraries:
+            logger = logging.getLogger(name)
+            logger.handlers, logger.propagate = [logging.NullHandler()], False
 
 
 def _address(scheduler: str) -> str:

@@ -250,7 +250,7 @@ def test_ctrl_c_cancels_what_the_cluster_has_not_begun(cluster, start, many, tmp
     with start(*line) as process:
         process.stdout.readline()
         process.send_signal(signal.SIGINT)
-        _, err = process.communicate(timeout=60)
+        _, err = process.communicate(timeout=120)
     assert process.returncode == 130
     assert err.strip() == b""
     time.sleep(0.5)
