@@ -104,16 +104,12 @@ def _table(flags: int) -> int:
     return 3 << ((flags & 7) + 1) if flags & 0x80 else 0
 
 
-def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
-    """`image` as GIF: 256 colours for each frame, exact where there are no more; half opaque is opaque."""
-    with page_writer(stream, image, len(image.pages), format_name) as write:
-        for page in image.pages:
-            write(page)
-
-
 @contextmanager
 def page_writer(stream: BinaryIO, first: Image, pages: int, _format: str) -> Iterator[Callable[[Array], None]]:
-    """What writes the one page of a still, or frame after frame of an animation."""
+    """What writes the one page of a still, or frame after frame of an animation.
+
+    Each has 256 colours, exact where there are no more; half opaque is opaque.
+    """
     height, width = first.pages[0].shape[:2]
     stream.write(struct.pack("<6sHHBBB", b"GIF89a", width, height, 0x70, 0, 0))
     spans = [0]

@@ -294,14 +294,6 @@ def _description(name: bytes, body: bytes) -> str:
     return ""
 
 
-def write_image(stream: BinaryIO, image: Image, format_name: str, *, png_level: int | None = None) -> None:
-    """`image` as PNG, metadata kept; an animation if it has frames."""
-    pages = image.pages
-    with page_writer(stream, image, len(pages), format_name, png_level=png_level) as write:
-        for page in pages:
-            write(page)
-
-
 @contextmanager
 def page_writer(
     stream: BinaryIO, first: Image, pages: int, _format: str, *, png_level: int | None = None

@@ -11,9 +11,9 @@ from . import _pillow
 from ._exif import upright
 from ._image import Array, Info, Metadata, Source, layout, mapped
 from ._tifftags import metadata_of, tifffile
-from ._tiffwriter import page_writer, unfit, write_image
+from ._tiffwriter import page_writer, unfit
 
-__all__ = ["open_image", "page_writer", "unfit", "write_image"]
+__all__ = ["open_image", "page_writer", "unfit"]
 
 _MINISWHITE, _MINISBLACK, _RGB, _PALETTE, _MASK, _CMYK, _YCBCR, _CFA, _LINEAR_RAW = 0, 1, 2, 3, 4, 5, 6, 32803, 34892
 _COLOURS = {_RGB: 3, _YCBCR: 3, _LINEAR_RAW: 3, _CMYK: 4}

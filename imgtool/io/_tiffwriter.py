@@ -25,24 +25,14 @@ _LEVELS = {"deflate": 1, "zstd": 1}
 _BIG = (1 << 32) - (1 << 25)
 
 
-def write_image(stream: BinaryIO, image: Image, format_name: str, *, compression: str | None = None) -> None:
-    """`image` as TIFF, every page one of a series, BigTIFF where 4 GiB do not suffice.
-
-    It is compressed as `compression` says ("none" if not at all), or as the TIFF file was that it comes from.
-    """
-    pages = image.pages
-    with page_writer(
-        stream, Image(pages[0], image.channel_axis, image.metadata), len(pages), format_name, compression=compression
-    ) as write:
-        for page in pages:
-            write(page)
-
-
 @contextmanager
 def page_writer(
     stream: BinaryIO, first: Image, pages: int, format_name: str, *, compression: str | None = None
 ) -> Iterator[Callable[[Array], None]]:
-    """What writes page after page; `first` is what they are like, with the metadata."""
+    """What writes page after page, in BigTIFF where 4 GiB do not suffice; `first` is what they are like.
+
+    They are compressed as `compression` says ("none" if not at all), or as the TIFF file was that they come from.
+    """
     options = _options(first, compression)
     # Pages that are not packed lie behind one another, as ImageJ takes for granted.
     whole = "compression" not in options and first.data.dtype != bool

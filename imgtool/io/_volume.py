@@ -194,13 +194,6 @@ def _new(image: Image, pages: int) -> _Header:
     return _Header(bytes(head))
 
 
-def write_image(stream: BinaryIO, image: Image, format_name: str) -> None:
-    """`image` as .nii or .nii.gz, with the header that it came with, if it did."""
-    with page_writer(stream, image, len(image.pages), format_name) as write:
-        for page in image.pages:
-            write(page)
-
-
 @contextmanager
 def page_writer(stream: BinaryIO, first: Image, pages: int, format_name: str) -> Iterator[Callable[[Array], None]]:
     """What writes page after page."""

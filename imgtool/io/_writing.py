@@ -200,9 +200,21 @@ def write(
     effort = _effort(target, png_level=png_level, compression=compression, quality=quality)
     with _published(path, target, overwrite=overwrite) as goal:
         try:
-            import_module(f".{target.module}", __package__).write_image(goal, plain, target.name, **effort)
+            _write_whole(import_module(f".{target.module}", __package__), goal, plain, target, effort)
         except ImgtoolError as error:
             raise ImgtoolError(f"{shown(path)}: {error}") from None
+
+
+def _write_whole(module: Any, goal: Any, image: Image, target: Format, effort: dict[str, Any]) -> None:
+    """Write all pages at once where a format's module does so, one after another where it has no such function."""
+    if hasattr(module, "write_image"):
+        module.write_image(goal, image, target.name, **effort)
+        return
+    pages = image.pages
+    first = Image(pages[0], image.channel_axis, image.metadata)
+    with module.page_writer(goal, first, len(pages), target.name, **effort) as write_page:
+        for page in pages:
+            write_page(page)
 
 
 def _published(path: PathLike, target: Format, *, overwrite: bool) -> AbstractContextManager[Any]:

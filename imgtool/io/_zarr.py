@@ -334,13 +334,6 @@ def summary(said: Metadata) -> Metadata:
     return found | ({"channels": labels} if labels and all(isinstance(label, str) for label in labels) else {})
 
 
-def write_image(folder: Path, image: Image, format_name: str) -> None:
-    """`image` as an OME-Zarr folder, with the axes that it came with, if it did."""
-    with page_writer(folder, image, len(image.pages), format_name) as write:
-        for page in image.pages:
-            write(page)
-
-
 @contextmanager
 def page_writer(folder: Path, first: Image, pages: int, _format: str) -> Iterator[Callable[[Array], None]]:
     """What writes page after page into a folder that is there and empty."""
