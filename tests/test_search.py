@@ -125,6 +125,21 @@ def test_backgrounds_that_move_with_the_content_are_no_frame():
     assert frame[5, 5]
 
 
+@pytest.mark.parametrize("noise", [0.01, 0.03])
+def test_a_frame_is_found_in_noise(noise):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :140]
+    keep = (x - 70) ** 2 + (y - 60) ** 2 < 50**2
+    pair = [
+        np.where(keep, 0.3 + 0.6 * ((x + shift) // 9 % 2), 0.1) + noise * rng.standard_normal(x.shape)
+        for shift in (0, 5)
+    ]
+    frame = static_frame(*(image.astype(np.float32) for image in pair))
+    assert frame is not None
+    assert frame[~keep].mean() > 0.9
+    assert frame[(x - 70) ** 2 + (y - 60) ** 2 < 47**2].mean() == 0
+
+
 def test_unrelated_images_end_without_confidence(t1):
     rng = np.random.default_rng(9)
     y, x = np.mgrid[:200, :200]
