@@ -61,6 +61,14 @@ def test_any_rotation_is_found_with_scale_and_shift(t1, pd, angle, scale, shift)
     assert result.confident
 
 
+def test_one_axis_stretched_and_the_other_shrunk_is_affine_although_no_one_scale_is_better(t1, pd):
+    stretch = about_centre(t1.shape, 0, np.array([[1.07], [0.94]]), (0, 0))
+    matrix = about_centre(t1.shape, 5, 1, (0.03, -0.02)) @ stretch
+    result = register(t1, moved(pd, matrix))
+    assert result.transform.model == "affine"
+    assert error(result.transform, matrix, t1.shape) < 0.5
+
+
 def test_a_projective_view_is_found_and_its_model_named(t1, pd):
     bend = np.array([[1, 0, 0], [0, 1, 0], [0.25 / t1.shape[1], -0.15 / t1.shape[0], 1]])
     matrix = about_centre(t1.shape, 8, 1.15, (0.0, 0.02)) @ bend
