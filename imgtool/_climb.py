@@ -27,6 +27,9 @@ _LAST_STEP, _NEARLY = 0.01, 0.05
 # How much the logarithm of the edges' agreement counts beside that of NMI - 1: on all levels but the finest, and there,
 # where NMI is the more exact of the two unless it is faint, over NMI - 1.
 _EDGES, _EDGES_AT_LAST = 1.0, 0.004
+# A finer level refines what coarser ones found. Where NMI, which counts for more on the finest, leads so many pixels
+# away from it, edges count as much there as before.
+_ASTRAY = 10.0
 # What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
 GAIN, WORTH_GAIN = 0.003, 1.0
 # The share of the edges while settling: half of what that on the finest level exceeds this by. Noise moves coarse edges
@@ -85,8 +88,15 @@ def climb(
             first = number == len(pyramid) - 1 and not start.searched
             rungs = list(LADDER[: LADDER.index(model) + 1]) if first else [model]
         for rung in rungs:
-            at = ascend(rung, at.matrix)
-            steps += at.steps
+            there = ascend(rung, at.matrix)
+            steps += there.steps
+            placed = start.searched or number < len(pyramid) - 1
+            if share < _EDGES and placed and frame.distance(there.matrix, at.matrix) > _ASTRAY * factor:
+                share = _EDGES
+                ascend = partial(ascend, share=share)
+                there = ascend(rung, at.matrix)
+                steps += there.steps
+            at = there
         while model == "auto" and rung != LADDER[-1] and refusals < _REFUSALS:
             # Where one axis is stretched and the other shrunk one scale for both gains nothing, so that the model after
             # the next is asked, too, before the first refusal.
