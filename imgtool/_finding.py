@@ -1,14 +1,17 @@
 """The matrix between two planes: found by search and climb, judged, and accounted for."""
 
+from functools import partial
 from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
+from ._chance import fit_as_they_are
 from ._climb import GAIN, WORTH_GAIN, Start, Summit, climb, levels_of
 from ._frame import Frame
 from ._judge import Judge
 from ._level import Planes
+from ._order import in_order
 from ._pyramid import to_full_size
 from ._search import ELSEWHERE, Candidate, Found, Search
 from .errors import ImgtoolError
@@ -16,12 +19,11 @@ from .transforms import MatrixTransform
 
 Matrix = npt.NDArray[np.float64]
 
-# A result that moves the corners by less than this, in pixels, and is not better than the start by more than chance, is
-# the start: images that fit from the beginning come back unchanged.
+# A result that moves the corners by less than this, in pixels, and is worse than the start, is the start.
 _SAME_PLACE = 0.1
-# What noise adds to the information, in nats for each parameter, is one half on average where pixels are independent
-# (Wilks 1938); samples interpolated from common pixels double that. Four times as much is no chance.
-_CHANCE = 2.0
+# One that moves them by less than this is the start, too, if the images say nothing against it but what noise may say:
+# those that fit from the beginning come back unchanged.
+_BESIDE = 0.5
 # How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
 # the odds rise: see docs/accuracy.md, "Confidence".
 _EVEN_RATIO, _STEEPNESS = 1.45, 8
@@ -53,8 +55,41 @@ def find(
 ) -> Finding:
     """The matrix of `model` ("auto": of the model that it takes) from fixed to moving pixels.
 
-    Planes are intensities in [0, 1], NaN where a pixel does not count; the rest is as for `imgtool.register`.
+    Planes are intensities in [0, 1], NaN where a pixel does not count; the rest is as for `imgtool.register`. Whatever
+    order the two planes come in, they are compared in one, so that swapped images give the inverse.
     """
+    find_from = partial(_find, model=model, search=search, flips=flips, bins=bins, threads=threads)
+    if not in_order(*planes):
+        swapped = planes[1], planes[0]
+        there = None if initial is None else _inverse(initial.matrix, initial.model, planes)
+        if initial is None or there is not None:
+            found = find_from(swapped, there)
+            back = _inverse(found.matrix, found.model, swapped)
+            if back is not None:
+                return found._replace(matrix=back.matrix)
+    return find_from(planes, initial)
+
+
+def _inverse(matrix: Matrix, model: str, planes: Planes) -> MatrixTransform | None:
+    """From the second of the planes to the first; None where the horizon of a perspective lies across the second."""
+    shapes = [(plane.shape[0], plane.shape[1]) for plane in planes]
+    try:
+        return MatrixTransform(matrix, model, *shapes).inverse()
+    except ImgtoolError:
+        return None
+
+
+def _find(
+    planes: Planes,
+    initial: MatrixTransform | None,
+    *,
+    model: str,
+    search: str,
+    flips: bool,
+    bins: int,
+    threads: int,
+) -> Finding:
+    """`find` for planes in their order."""
     frame = Frame.of(planes[0].shape, planes[1].shape)
     begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
     # An initial transform is mirrored or not, and no search may change that.
@@ -81,10 +116,10 @@ def find(
     top = climb(levels, start, model, bins, frame, way.look.fine, threads)
     nmi_after, _ = judged(top.matrix)
     score, alike = way.look.fine.score(top.matrix), planes[0].shape == planes[1].shape
-    near = frame.distance(top.matrix, begin) < _SAME_PLACE
-    if (nmi_after < nmi_before and (near or score <= way.look.fine.score(begin))) or (
-        near and initial is None and alike and _by_chance(top, begin)
-    ):
+    moved = frame.distance(top.matrix, begin)
+    worse = nmi_after < nmi_before and (moved < _SAME_PLACE or score <= way.look.fine.score(begin))
+    beside = initial is None and alike and moved < _BESIDE
+    if worse or (beside and fit_as_they_are(levels[0][1], top.model, bins, threads)):
         top, nmi_after, score = top._replace(matrix=begin), nmi_before, way.look.fine.score(begin)
     rivals = way.look.rivals(top.matrix) if found is None else [found.best, *found.rivals]
     return Finding(
@@ -119,15 +154,6 @@ def _searched(ways: list[_Way], search: str) -> tuple[_Way, Found | None]:
             others = [rival._replace(matrix=across @ rival.matrix) for rival in (result.best, *result.rivals)]
             best = best._replace(rivals=best.rivals + others)
     return way, best
-
-
-def _by_chance(top: Summit, begin: Matrix) -> bool:
-    """Whether images say no more of each other at the summit than they would by chance if they fitted at `begin`.
-
-    Information times the number of pixels is the logarithm of a ratio of likelihoods.
-    """
-    gain = top.level.information(top.matrix) - top.level.information(begin)
-    return gain < _CHANCE * top.parameters
 
 
 def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Frame) -> float:
