@@ -32,6 +32,7 @@ _EVEN_RATIO, _STEEPNESS = 1.45, 8
 class Finding(NamedTuple):
     """What was found, and what is known of it; fields as those of `imgtool.registration.Registration`."""
 
+    begin: Matrix  # what `nmi_before` is of
     matrix: Matrix
     model: str
     steps: int
@@ -64,9 +65,10 @@ def find(
         there = None if initial is None else _inverse(initial.matrix, initial.model, planes)
         if initial is None or there is not None:
             found = find_from(swapped, there)
+            begin = _inverse(found.begin, "projective", swapped)
             back = _inverse(found.matrix, found.model, swapped)
-            if back is not None:
-                return found._replace(matrix=back.matrix)
+            if begin is not None and back is not None:
+                return found._replace(begin=begin.matrix, matrix=back.matrix)
     return find_from(planes, initial)
 
 
@@ -119,10 +121,16 @@ def _find(
     moved = frame.distance(top.matrix, begin)
     worse = nmi_after < nmi_before and (moved < _SAME_PLACE or score <= way.look.fine.score(begin))
     beside = initial is None and alike and moved < _BESIDE
-    if worse or (beside and fit_as_they_are(levels[0][1], top.model, bins, threads)):
-        top, nmi_after, score = top._replace(matrix=begin), nmi_before, way.look.fine.score(begin)
+    # Between modalities NMI errs by some tenths of a pixel in the size of what is round, more than by noise; so "auto"
+    # asks of its simplest model whether it is needed.
+    simplest = start.model if model == "auto" else model
+    stay = worse or (beside and fit_as_they_are(levels[0][1], simplest, bins, threads))
+    if stay:
+        top = top._replace(matrix=begin, model=simplest)
+        nmi_after, score = nmi_before, way.look.fine.score(begin)
     rivals = way.look.rivals(top.matrix) if found is None else [found.best, *found.rivals]
     return Finding(
+        way.mirror @ begin,
         way.mirror @ top.matrix,
         top.model,
         top.steps,
@@ -130,7 +138,7 @@ def _find(
         nmi_after,
         _confidence(score, rivals, top.matrix, frame),
         "none" if found is None else found.kind,
-        _reason(model, start, top),
+        _reason(model, start, top, stay),
     )
 
 
@@ -164,10 +172,12 @@ def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Fr
     return 1 / (1 + (_EVEN_RATIO * max(elsewhere, default=0.0) / score) ** _STEEPNESS)
 
 
-def _reason(model: str, start: Start, top: Summit) -> str:
+def _reason(model: str, start: Start, top: Summit, stay: bool) -> str:
     """Why the transform is of the model that it is."""
     if model != "auto":
         return f"{model} was asked for"
+    if stay:
+        return "no model led to anything better than the start, beyond what noise may do"
     if start.searched:
         parts = [f"{start.model} is the simplest model whose edges agree as well as any in the search"]
     else:

@@ -208,11 +208,13 @@ def test_flips_that_cannot_be_tried_are_refused_in_a_sentence(t1, keywords, word
 
 def test_the_reason_says_what_each_model_was_worth(t1, pd):
     assert register(t1, pd, model="affine").reason == "affine was asked for"
-    reason = register(t1, pd).reason
+    turned = moved(pd, np.array([[0.998, -0.06, 8], [0.06, 0.998, -5], [0, 0, 1]]))
+    reason = register(t1, turned).reason
     assert reason.startswith("rigid is the simplest model whose edges agree as well as any in the search")
     assert "; similarity would change the fit by " in reason
     assert reason.endswith("0.3 % and 1.0 are asked for")
-    assert register(t1, pd, search="none").reason.startswith("rigid is where auto begins")
+    assert register(t1, turned, search="none").reason.startswith("rigid is where auto begins")
+    assert register(t1, pd).reason.startswith("no model led to anything better than the start")
     stretched = moved(pd, np.diag([1.1, 0.95, 1]))
     assert "affine" in register(t1, stretched).reason
 
