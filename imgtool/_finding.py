@@ -1,5 +1,6 @@
 """The matrix between two planes: found by search and climb, judged, and accounted for."""
 
+from collections.abc import Callable
 from functools import partial
 from typing import NamedTuple
 
@@ -94,6 +95,8 @@ def _find(
     """`find` for planes in their order."""
     frame = Frame.of(planes[0].shape, planes[1].shape)
     begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
+    # The simplest model that "auto" may end with where nothing better than the start is found.
+    least = "rigid" if initial is None else initial.model
     # An initial transform is mirrored or not, and no search may change that.
     mirrored = (False, True) if flips else (frame.scales(begin)[1] < 0,)
     ways = [_way(planes, each, frame, threads) for each in mirrored]
@@ -102,17 +105,12 @@ def _find(
         way, found = _searched(ways, search)
     begin = way.mirror @ begin
     levels = levels_of(way.planes, searched=found is not None)
-    judge, to_full = Judge(*levels[0][1], bins, threads), to_full_size(levels[0][0])
-
-    def judged(matrix: Matrix) -> tuple[float, int]:
-        inner = np.linalg.inv(to_full) @ matrix @ to_full
-        return judge.evaluate(MatrixTransform(inner, "projective", levels[0][1][0].shape, None))
-
+    judged = _judging(*levels[0], bins, threads)
     nmi_before, common = judged(begin)
     if found is not None:
         start = Start(found.best.matrix, found.best.model, searched=True)
     elif common:
-        start = Start(begin, "rigid" if initial is None else initial.model, searched=False)
+        start = Start(begin, least, searched=False)
     else:
         raise ImgtoolError("fixed and moving have no pixel in common where the climb begins; check masks and initial")
     top = climb(levels, start, model, bins, frame, way.look.fine, threads)
@@ -122,8 +120,8 @@ def _find(
     worse = nmi_after < nmi_before and (moved < _SAME_PLACE or score <= way.look.fine.score(begin))
     beside = initial is None and alike and moved < _BESIDE
     # Between modalities NMI errs by some tenths of a pixel in the size of what is round, more than by noise; so "auto"
-    # asks of its simplest model whether it is needed.
-    simplest = start.model if model == "auto" else model
+    # asks of its simplest model whether anything is needed.
+    simplest = least if model == "auto" else model
     stay = worse or (beside and fit_as_they_are(levels[0][1], simplest, bins, threads))
     if stay:
         top = top._replace(matrix=begin, model=simplest)
@@ -140,6 +138,17 @@ def _find(
         "none" if found is None else found.kind,
         _reason(model, start, top, stay),
     )
+
+
+def _judging(factor: int, planes: Planes, bins: int, threads: int) -> Callable[[Matrix], tuple[float, int]]:
+    """NMI of the planes of a level, and the pixels in common, for a matrix between those of full size."""
+    judge, to_full = Judge(*planes, bins, threads), to_full_size(factor)
+
+    def judged(matrix: Matrix) -> tuple[float, int]:
+        inner = np.linalg.inv(to_full) @ matrix @ to_full
+        return judge.evaluate(MatrixTransform(inner, "projective", planes[0].shape, None))
+
+    return judged
 
 
 def _way(planes: Planes, mirrored: bool, frame: Frame, threads: int) -> _Way:
