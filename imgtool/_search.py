@@ -269,8 +269,11 @@ class Search:
     ) -> list[Candidate]:
         """The best `count` candidates of which no two are nearer than `apart`, as a share of the image's size."""
         ordered = sorted(candidates, key=lambda candidate: -candidate.worth)
-        places = np.array([self._frame.places(candidate.matrix) for candidate in ordered]).reshape(-1, 4, 2)
-        reach = [apart * self._frame.side * self._frame.size(candidate.matrix) for candidate in ordered]
+        if not ordered:
+            return []
+        matrices = np.array([candidate.matrix for candidate in ordered])
+        places = self._frame.places(matrices)
+        reach = apart * self._frame.side * self._frame.sizes(matrices)
         kept: list[Candidate] = []
         free = np.ones(len(ordered), bool)
         if elsewhere_than is not None:
