@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -11,8 +11,8 @@ from ._chance import fit_as_they_are
 from ._climb import GAIN, WORTH_GAIN, Start, Summit, climb, levels_of
 from ._frame import Frame
 from ._judge import Judge
+from ._layout import Layout, layout
 from ._level import Planes
-from ._order import in_order
 from ._pyramid import to_full_size
 from ._search import ELSEWHERE, Candidate, Found, Search
 from .errors import ImgtoolError
@@ -58,28 +58,34 @@ def find(
     """The matrix of `model` ("auto": of the model that it takes) from fixed to moving pixels.
 
     Planes are intensities in [0, 1], NaN where a pixel does not count; the rest is as for `imgtool.register`. Whatever
-    order the two planes come in, they are compared in one, so that swapped images give the inverse.
+    order the two planes come in, and however they are mirrored or transposed, they are compared in one layout: swapped
+    images give the inverse, mirrored ones the mirrored transform.
     """
-    find_from = partial(_find, model=model, search=search, flips=flips, bins=bins, threads=threads)
-    if not in_order(*planes):
-        swapped = planes[1], planes[0]
-        there = None if initial is None else _inverse(initial.matrix, initial.model, planes)
-        if initial is None or there is not None:
-            found = find_from(swapped, there)
-            begin = _inverse(found.begin, "projective", swapped)
-            back = _inverse(found.matrix, found.model, swapped)
-            if begin is not None and back is not None:
-                return found._replace(begin=begin.matrix, matrix=back.matrix)
-    return find_from(planes, initial)
-
-
-def _inverse(matrix: Matrix, model: str, planes: Planes) -> MatrixTransform | None:
-    """From the second of the planes to the first; None where the horizon of a perspective lies across the second."""
-    shapes = [(plane.shape[0], plane.shape[1]) for plane in planes]
+    find_in = partial(
+        _find_in, planes, initial=initial, model=model, search=search, flips=flips, bins=bins, threads=threads
+    )
+    best = layout(*planes)
     try:
-        return MatrixTransform(matrix, model, *shapes).inverse()
+        return find_in(best)
     except ImgtoolError:
-        return None
+        if not best.swapped:
+            raise
+    # The horizon of a perspective may lie beside the one image and across the other.
+    return find_in(best._replace(swapped=False))
+
+
+def _find_in(planes: Planes, how: Layout, *, initial: MatrixTransform | None, **options: Any) -> Finding:
+    """`find` by the planes in that layout."""
+    laid_out = how.planes(planes)
+    start = initial and _transform(how.enter(initial.matrix, planes), initial.model, laid_out)
+    found = _find(laid_out, start, **options)
+    back = _transform(how.leave(found.matrix, planes), found.model, planes)
+    return found._replace(begin=how.leave(found.begin, planes), matrix=back.matrix)
+
+
+def _transform(matrix: Matrix, model: str, planes: Planes) -> MatrixTransform:
+    shapes = [(plane.shape[0], plane.shape[1]) for plane in planes]
+    return MatrixTransform(matrix, model, *shapes)
 
 
 def _find(
@@ -92,7 +98,7 @@ def _find(
     bins: int,
     threads: int,
 ) -> Finding:
-    """`find` for planes in their order."""
+    """`find` for planes in their layout."""
     frame = Frame.of(planes[0].shape, planes[1].shape)
     begin = frame.matrix("translation", np.zeros(2)) if initial is None else initial.matrix
     # The simplest model that "auto" may end with where nothing better than the start is found.
