@@ -28,6 +28,8 @@ _BESIDE = 0.5
 # How many times the score of the runner-up that of the result must be for equal odds that it is right, and how steeply
 # the odds rise: see docs/accuracy.md, "Confidence".
 _EVEN_RATIO, _STEEPNESS = 1.45, 8
+# A rival with less than this share of the result's score leaves little doubt, whether it is one or not.
+_HARMLESS = 0.5
 
 
 class Finding(NamedTuple):
@@ -140,7 +142,7 @@ def _find(
         top.steps,
         nmi_before,
         nmi_after,
-        _confidence(score, rivals, top.matrix, frame),
+        _confidence(score, rivals, top, way.look, frame),
         "none" if found is None else found.kind,
         _reason(model, start, top, stay),
     )
@@ -179,12 +181,29 @@ def _searched(ways: list[_Way], search: str) -> tuple[_Way, Found | None]:
     return way, best
 
 
-def _confidence(score: float, rivals: list[Candidate], matrix: Matrix, frame: Frame) -> float:
-    """From 0 to 1, by how much the edges agree better here than where they agree best elsewhere."""
+def _confidence(score: float, rivals: list[Candidate], top: Summit, look: Search, frame: Frame) -> float:
+    """From 0 to 1, by how much the edges agree better here than where they agree best elsewhere.
+
+    Rivals are charged for what they do to sizes and angles beyond what the result does.
+    """
     if score <= 0:
         return 0.0
-    elsewhere = [rival.score for rival in rivals if not frame.same(rival.matrix, matrix, ELSEWHERE)]
-    return 1 / (1 + (_EVEN_RATIO * max(elsewhere, default=0.0) / score) ** _STEEPNESS)
+    doubt = look.fine.doubt(top.matrix)
+    charged = [
+        (min(rival.score, rival.worth + doubt), rival)
+        for rival in rivals
+        if not frame.same(rival.matrix, top.matrix, ELSEWHERE)
+    ]
+    charged.sort(key=lambda each: -each[0])
+    runner_up = next(
+        (
+            least
+            for least, rival in charged
+            if least < _HARMLESS * score or not look.leads_to(rival, top.matrix, top.model)
+        ),
+        0.0,
+    )
+    return 1 / (1 + (_EVEN_RATIO * max(runner_up, 0.0) / score) ** _STEEPNESS)
 
 
 def _reason(model: str, start: Start, top: Summit, stay: bool) -> str:

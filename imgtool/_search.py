@@ -220,6 +220,14 @@ class Search:
         """The best candidates elsewhere, among rigid motions at a glance: what a result found otherwise must outdo."""
         return self._finalists(_ANGLES, (1.0,), ("rigid",), [], _GLANCE, result)
 
+    def leads_to(self, rival: Candidate, result: Matrix, model: str) -> bool:
+        """Whether coarse edges lead from a rival to the result: then it lies on a slope of the same hill."""
+        if self._frame.scales(rival.matrix)[1] < 0:
+            return False
+        wider = max(rival.model, model, key=LADDER.index)
+        top = self._coarse.refined(wider, rival.matrix, sum(_THOROUGH.iterations))
+        return self._frame.same(top.matrix, result, _SAME_PLACE)
+
     def _finalists(
         self,
         angles: list[float],

@@ -8,6 +8,9 @@ from PIL import Image
 
 from imgtool import ImgtoolError, register
 from imgtool._background import static_frame
+from imgtool._frame import Frame
+from imgtool._search import Candidate, Search
+from imgtool.registration import _unit_plane
 from imgtool.transforms import MatrixTransform, warp
 
 ITK = Path(__file__).parent / "data" / "itk"
@@ -204,6 +207,21 @@ def test_an_initial_transform_that_mirrors_stays_mirrored(t1, pd):
 def test_flips_that_cannot_be_tried_are_refused_in_a_sentence(t1, keywords, words):
     with pytest.raises(ImgtoolError, match=words):
         register(t1, t1, flips=True, **keywords)
+
+
+def test_a_rival_on_the_slope_of_the_result_leads_to_it_and_one_elsewhere_does_not(t1, pd):
+    planes = tuple(_unit_plane(image, "image", None, None, 1) for image in (t1, pd))
+    frame = Frame.of(t1.shape, pd.shape)
+    look = Search(planes, frame, 1)
+    about = np.eye(3)
+    about[:2, 2] = frame.fixed_centre
+
+    def candidate(inner):
+        return Candidate(about @ inner @ np.linalg.inv(about), "similarity", 50.0, 50.0)
+
+    assert look.leads_to(candidate(np.diag([1.08, 1.08, 1])), np.eye(3), "rigid")
+    assert not look.leads_to(candidate(np.diag([-1.0, -1, 1])), np.eye(3), "rigid")
+    assert not look.leads_to(candidate(np.diag([-1.0, 1, 1])), np.eye(3), "rigid")
 
 
 def test_the_reason_says_what_each_model_was_worth(t1, pd):
