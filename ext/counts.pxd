@@ -8,12 +8,13 @@ better than many.
 """
 
 from libc.stdint cimport uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from bspline cimport cubic_slopes, cubic_weights, real
+from products cimport stream
 from samples cimport STEP
 from tables cimport Levels, add_windows, sub_bin, sub_bin_count
-from windows cimport Mapping, find_samples
+from windows cimport Mapping
 
 cdef extern from "counts.h" nogil:
     enum:
@@ -22,6 +23,11 @@ cdef extern from "counts.h" nogil:
     void unpack_counts(const uint64_t *counts, int columns, double *out)
     void pack_slopes(const double *rows, int columns, const double *weights, unsigned int *out)
     void look_up_slopes(const unsigned int *table, const unsigned int *cells, int count, float *out)
+
+# Cells are made in vectors, for a group of samples while those of the group before are counted: increments wait for the
+# second-level cache, and the processor has something else to do meanwhile.
+cdef enum:
+    GROUP = 32
 
 cdef inline void place_windows(
     int bins, double low, double high, int per_bin, const Levels *levels, int *first, double *weights, double *slopes
@@ -57,41 +63,52 @@ cdef inline void place_windows(
                 slopes[4 * i + k], slopes[4 * (count + i) + k] = s[k] if 0 < i < count - 1 else 0, 0
 
 
-cdef inline void sub_bin_places(
-    const real *values, const Mapping *mapping, double finer, float *out
+cdef inline float beyond_low(real value, real origin, real scale, float span) noexcept nogil:
+    """How far beyond the low end an intensity lies, at most the span; 0 for NaN."""
+    cdef float place = <float>((value - origin) * scale), nothing = 0
+    place = place if place > nothing else nothing
+    return place if place < span else span
+
+
+cdef inline void find_cells(
+    const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping,
+    int fixed_per_bin, int moving_per_bin, unsigned int *cells
 ) noexcept nogil:
-    """How far beyond the low end intensities lie, in parts of which a bin has `finer`; NaN counts as low."""
-    cdef int k
-    cdef real origin = <real>mapping.origin, scale = <real>(mapping.scale * finer)
-    cdef float place, span = <float>((mapping.high - mapping.low) * finer), nothing = 0
-    for k in range(STEP):
-        place = <float>((values[k] - origin) * scale)
-        place = place if place > nothing else nothing
-        out[k] = place if place < span else span
+    """The cells of a group of samples, and their places in these."""
+    cdef int k, finer = moving_per_bin * PLACES
+    cdef real fixed_origin = <real>fixed_mapping.origin, fixed_scale = <real>(fixed_mapping.scale * fixed_per_bin)
+    cdef real moving_origin = <real>moving_mapping.origin, moving_scale = <real>(moving_mapping.scale * finer)
+    cdef float fixed_span = <float>((fixed_mapping.high - fixed_mapping.low) * fixed_per_bin), row
+    cdef float moving_span = <float>((moving_mapping.high - moving_mapping.low) * finer), place
+    cdef int rows = sub_bin_count(fixed_mapping.low, fixed_mapping.high, fixed_per_bin)
+    cdef int columns = sub_bin_count(moving_mapping.low, moving_mapping.high, moving_per_bin)
+    # Missing samples are counted, too, in a cell behind all others, where the look-up finds a zero.
+    cdef unsigned int down = columns * PLACES, nowhere = rows * down, cell
+    for k in range(GROUP):
+        row = beyond_low(fixed[k], fixed_origin, fixed_scale, fixed_span)
+        place = beyond_low(moving[k], moving_origin, moving_scale, moving_span)
+        # The first sub-bin is for the low end alone; the last, which the span leads to, for the high end.
+        cell = (<unsigned int><int>row + 1 if row > 0 else 0) * down
+        cell += <unsigned int><int>place + PLACES if place > 0 else 0
+        # x - x is 0 for every finite x and NaN for all others.
+        cells[k] = cell if (fixed[k] - fixed[k]) + (moving[k] - moving[k]) == 0 else nowhere
 
 
 cdef inline void add_counts(
     const real *fixed, const real *moving, const Mapping *fixed_mapping, const Mapping *moving_mapping,
-    int fixed_per_bin, int moving_per_bin, uint64_t *counts, unsigned int *cells
+    int fixed_per_bin, int moving_per_bin, uint64_t *counts, unsigned int *waiting, bint streamed, unsigned int *cells
 ) noexcept nogil:
-    """Count samples, and remember each one's cell and place."""
-    # Missing samples are counted, too, in a cell behind all others, where the look-up finds a zero.
-    cdef float row[STEP]
-    cdef float place[STEP]
-    cdef float exists[STEP]
-    cdef int k
-    cdef int rows = sub_bin_count(fixed_mapping.low, fixed_mapping.high, fixed_per_bin)
-    cdef int columns = sub_bin_count(moving_mapping.low, moving_mapping.high, moving_per_bin)
-    cdef unsigned int down = columns * PLACES, nowhere = rows * down, cell
-    sub_bin_places(fixed, fixed_mapping, fixed_per_bin, row)
-    sub_bin_places(moving, moving_mapping, moving_per_bin * PLACES, place)
-    find_samples(fixed, moving, exists)
-    for k in range(STEP):
-        # The first sub-bin is for the low end alone; the last, which the span leads to, for the high end.
-        cell = (<unsigned int><int>row[k] + 1 if row[k] > 0 else 0) * down
-        cell += <unsigned int><int>place[k] + PLACES if place[k] > 0 else 0
-        cells[k] = cell if exists[k] != 0 else nowhere
-    count_cells(counts, cells, STEP)
+    """Remember the cell and place of each sample of a step, and count the group that waits and all but the last."""
+    cdef unsigned int found[GROUP]
+    cdef int first
+    for first in range(0, STEP, 32):  # GROUP
+        find_cells(fixed + first, moving + first, fixed_mapping, moving_mapping, fixed_per_bin, moving_per_bin, found)
+        if streamed:
+            stream(found, sizeof(found), cells + first)
+        else:
+            memcpy(cells + first, found, sizeof(found))
+        count_cells(counts, waiting, GROUP)
+        memcpy(waiting, found, sizeof(found))
 
 
 cdef inline void look_up(const unsigned int *table, const unsigned int *cells, real *out) noexcept nogil:

@@ -8,7 +8,7 @@ from cpython.buffer cimport PyBUF_FORMAT, PyBUF_STRIDES, PyBuffer_Release, PyObj
 from libc.stdint cimport uint64_t
 from libc.string cimport memcpy, memset
 from bspline cimport real
-from counts cimport add_counts, gather_counts, look_up, place_windows, spread_slopes
+from counts cimport GROUP, PLACES, add_counts, count_cells, gather_counts, look_up, place_windows, spread_slopes
 from products cimport beyond_line, end_stream, to_line, write_products
 from samples cimport BLOCK, STEP, Ahead, Samples, bring, describe, expect, expect_samples, look
 from tables cimport (Levels, fold, gather_columns, gather_rows, spread_columns, spread_rows, sub_bin_count,
@@ -81,8 +81,8 @@ cdef class Workspace:
     """NMI of two images, and its derivative, for one pair after another in the same memory.
 
     `method` is EXACT, HALF (the fixed image in sub-bins) or COUNTS (both images, at most 2^28 samples in less than 2^24
-    pairs of sub-bins). One evaluation is `add` for every lane, `tabulate`, then `differentiate` for any ranges; each
-    releases the GIL.
+    pairs of sub-bins). One evaluation is `add` for every lane and `tabulate`; `fill_tables` and then `differentiate`
+    for any ranges follow if the derivative is wanted. Each releases the GIL.
     """
 
     cdef readonly int bins, fixed_per_bin, moving_per_bin
@@ -155,11 +155,14 @@ cdef class Workspace:
         self.fixed, self.moving = fixed, moving
         self.fixed_mapping = Mapping(fixed_origin, self.low, fixed_scale, self.low, self.high)
         self.moving_mapping = Mapping(moving_origin, self.low, moving_scale, self.low, self.high)
-        cdef Py_ssize_t whole_steps = (fixed.samples.size + STEP - 1) // STEP * STEP
+        cdef Py_ssize_t whole_steps = (fixed.samples.size + STEP - 1) // STEP * STEP, first
+        cdef unsigned int[::1] memory
         if self.method == COUNTS and self.cells.shape[0] != whole_steps + STEP:
             import numpy as np
-            # A step of the derivative may begin anywhere.
-            self.cells = np.zeros(whole_steps + STEP, np.uintc)
+            # A step of the derivative may begin anywhere; groups are written on whole lines.
+            memory = np.zeros(whole_steps + 2 * STEP, np.uintc)
+            first = -<Py_ssize_t>&memory[0] // <Py_ssize_t>sizeof(unsigned int) & 15
+            self.cells = memory[first:first + whole_steps + STEP]
 
     def add(self, int lane, Py_ssize_t start, Py_ssize_t stop):
         """The joint histogram of samples [start, stop), in the place of what was in this lane.
@@ -204,7 +207,7 @@ cdef class Workspace:
             memset(sums, 0, sizeof(double) * bins * stretched(bins))
 
     def tabulate(self, int lanes):
-        """Sum the first `lanes` lanes, and make of them the joint histogram, its figures and the tables of slopes."""
+        """Sum the first `lanes` lanes, and make of them the joint histogram and its figures."""
         cdef Py_ssize_t i
         cdef int lane, bins = self.bins, columns = self.columns
         with nogil:
@@ -223,30 +226,29 @@ cdef class Workspace:
                         (&self.joint[0, 0])[i] += (&self.parts[lane, 0, 0])[i]
             tabulate(&self.joint[0, 0], bins, &self.marginals[0, 0], &self.marginals[1, 0], &self.slopes[0, 0],
                      &self.work[0], &self.figures[0])
-            self.fill_tables()
 
-    cdef void fill_tables(self) noexcept nogil:
-        # Per unit of intensity of moving.
+    def fill_tables(self):
+        """Make the tables of slopes that `differentiate` reads, once after `tabulate`."""
         cdef Py_ssize_t i
         cdef int bins = self.bins, rows = self.rows, columns = self.columns
-        cdef double scale = self.moving_mapping.scale
+        cdef double scale = self.moving_mapping.scale  # slopes are per unit of intensity of moving
         cdef double *slopes = &self.slopes[0, 0]
-        for i in range(bins * bins):
-            slopes[i] *= scale
-        if self.method == COUNTS:
-            spread_columns(slopes, bins, bins, 2 * columns, &self.moving_first[0], &self.moving_slopes[0, 0],
-                           &self.half_table[0])
-            spread_slopes(&self.half_table[0], columns, rows, &self.fixed_first[0], &self.fixed_weights[0, 0],
-                          &self.words[0])
-        elif self.method == HALF:
-            if self.fixed.single:
+        with nogil:
+            for i in range(bins * bins):
+                slopes[i] *= scale
+            if self.method == COUNTS:
+                spread_columns(slopes, bins, bins, 2 * columns, &self.moving_first[0], &self.moving_slopes[0, 0],
+                               &self.half_table[0])
+                spread_slopes(&self.half_table[0], columns, rows, &self.fixed_first[0], &self.fixed_weights[0, 0],
+                              &self.words[0])
+            elif self.method == EXACT:
+                for i in range(bins * bins):
+                    self.single_table[i] = <float>slopes[i]
+                    self.double_table[i] = slopes[i]
+            elif self.fixed.single:
                 spread_rows(slopes, bins, rows, &self.fixed_first[0], &self.fixed_weights[0, 0], &self.single_table[0])
             else:
                 spread_rows(slopes, bins, rows, &self.fixed_first[0], &self.fixed_weights[0, 0], &self.double_table[0])
-        else:
-            for i in range(bins * bins):
-                self.single_table[i] = <float>slopes[i]
-                self.double_table[i] = slopes[i]
 
     def differentiate(self, field, result[::1] out, Py_ssize_t start, Py_ssize_t stop):
         """The derivative of NMI with respect to moving at samples [start, stop), times each component of `field`.
@@ -281,12 +283,17 @@ cdef void add_samples(
     cdef const real *f
     cdef const real *m
     cdef int count, first
+    cdef bint streamed = w.cells.shape[0] * <Py_ssize_t>sizeof(unsigned int) >= STREAMED
+    cdef unsigned int waiting[GROUP]
     cdef Ahead ahead
     ahead.count = 0
     expect_samples(&ahead, &w.fixed.samples)
     expect_samples(&ahead, &w.moving.samples)
     if w.method == COUNTS:
-        expect(&ahead, &w.cells[0], sizeof(unsigned int))
+        if not streamed:
+            expect(&ahead, &w.cells[0], sizeof(unsigned int))
+        for first in range(GROUP):
+            waiting[first] = w.rows * w.columns * PLACES
     while start < stop:
         count = <int>min(BLOCK, stop - start)
         f = look(&w.fixed.samples, start, count, STEP, scratch)
@@ -299,8 +306,12 @@ cdef void add_samples(
                 add_half(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, sums, w.bins)
             else:
                 add_counts(f + first, m + first, &w.fixed_mapping, &w.moving_mapping, w.fixed_per_bin, w.moving_per_bin,
-                           &w.counts[lane, 0], &w.cells[start + first])
+                           &w.counts[lane, 0], waiting, streamed, &w.cells[start + first])
         start += count
+    if w.method == COUNTS:
+        count_cells(&w.counts[lane, 0], waiting, GROUP)
+        if streamed:
+            end_stream()
 
 
 cdef inline void slopes_of(Workspace w, Py_ssize_t start, int count, real *scratch, real *out) noexcept nogil:

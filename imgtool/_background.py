@@ -4,6 +4,7 @@ import numpy as np
 import numpy.typing as npt
 
 from ._fields import resized
+from .filters import convolve
 
 Plane = npt.NDArray[np.float32]
 Mask = npt.NDArray[np.bool_]
@@ -12,6 +13,10 @@ Mask = npt.NDArray[np.bool_]
 _SIDE = 256
 # What is flat: within this share of the image's range of the commonest value on its border.
 _FLAT = 0.03
+# Noise widens that to so many standard deviations; values further away than this are none of the background's.
+_DEVIATIONS, _NOISY = 4.0, 0.1
+_NORMAL = 1.4826  # the standard deviation over the median magnitude of normal numbers
+_NEIGHBOURS = np.full((3, 3), 1 / 9)
 _LEAST_BORDER, _LEAST_AREA, _LARGEST_AREA = 0.1, 0.02, 0.9
 _LEAST_SIDE = 32
 # The share of each background's outline that must lie on the other's, within a pixel of the reduced images.
@@ -46,11 +51,17 @@ def _background(plane: Plane, shape: tuple[int, int]) -> Mask | None:
         return None
     counts, edges = np.histogram(border, 64, (0.0, 1.0))
     commonest = np.median(border[np.abs(border - (edges[counts.argmax()] + 1 / 128)) <= 1 / 128])
-    if np.count_nonzero(np.abs(border - commonest) <= _FLAT) < _LEAST_BORDER * border.size:
+    away = np.abs(border - commonest)
+    if np.count_nonzero(away <= _FLAT) < _LEAST_BORDER * border.size:
         return None
+    noise = _DEVIATIONS * _NORMAL * float(np.median(away[away <= _NOISY]))
     with np.errstate(invalid="ignore"):
-        differs = (np.abs(plane - commonest) > _FLAT).astype(np.float32)
+        differs = (np.abs(plane - commonest) > max(_FLAT, noise)).astype(np.float32)
     flat = resized(differs, shape)[0] < 0.02
+    if noise > _FLAT:  # what one pixel does not tell from it the mean of some does
+        means, exists = resized(plane, shape)
+        means = convolve(means, _NEIGHBOURS, border="nearest", threads=1)
+        flat &= (np.abs(means - commonest) <= max(_FLAT, noise / 3)) | (exists < 1)
     reached = np.zeros_like(flat)
     for axis in (0, 1):
         for way in (slice(None), slice(None, None, -1)):

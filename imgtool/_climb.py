@@ -88,15 +88,20 @@ def climb(
             at = ascend(rung, at.matrix)
             steps += at.steps
         while model == "auto" and rung != LADDER[-1] and refusals < _REFUSALS:
-            wider = LADDER[LADDER.index(rung) + 1]
-            there = ascend(wider, at.matrix)
-            steps += there.steps
-            gains = there.height - at.height, edges.worth(there.matrix) - edges.worth(at.matrix)
-            trials.append(Trial(wider, *gains, gains[0] >= GAIN and gains[1] >= WORTH_GAIN))
-            if not trials[-1].taken:
+            # Where one axis is stretched and the other shrunk one scale for both gains nothing, so that the model after
+            # the next is asked, too, before the first refusal.
+            next_ones = LADDER[LADDER.index(rung) + 1 :][: 1 if refusals else 2]
+            for wider in next_ones:
+                there = ascend(wider, at.matrix)
+                steps += there.steps
+                gains = there.height - at.height, edges.worth(there.matrix) - edges.worth(at.matrix)
+                trials.append(Trial(wider, *gains, gains[0] >= GAIN and gains[1] >= WORTH_GAIN))
+                if trials[-1].taken:
+                    rung, at, refusals = wider, there, 0
+                    break
+            else:
                 refusals += 1
                 break
-            rung, at, refusals = wider, there, 0
     last = Level.settling(planes, factor, bins, frame, threads)
     share = max(0.0, 0.5 * (share - _EDGES_UNSETTLING))
     settled = last.settle(rung, at.matrix, view if share else None, share, level)

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgtool import ImgtoolError, register
+from imgtool import ImgtoolError, convolve, register
 from imgtool._background import static_frame
 from imgtool._frame import Frame
 from imgtool._search import Candidate, Search
@@ -62,6 +62,17 @@ def test_any_rotation_is_found_with_scale_and_shift(t1, pd, angle, scale, shift)
     result = register(t1, moved(pd, matrix))
     assert error(result.transform, matrix, t1.shape) < 0.5
     assert result.confident
+
+
+def test_one_axis_stretched_and_the_other_shrunk_is_affine_although_no_one_scale_is_better():
+    blur = np.exp(-(np.arange(-18, 19) ** 2) / (2 * 6**2))
+    scene = convolve(np.random.default_rng(0).standard_normal((180, 220)), np.outer(blur, blur))
+    scene *= 40 / scene.std()
+    stretch = about_centre(scene.shape, 0, np.array([[1.06], [0.94]]), (0, 0))
+    matrix = about_centre(scene.shape, 4, 1, (0.03, -0.02)) @ stretch
+    result = register(scene, moved(-scene, matrix, noise=2))
+    assert result.transform.model == "affine"
+    assert error(result.transform, matrix, scene.shape) < 0.1
 
 
 def test_a_projective_view_is_found_and_its_model_named(t1, pd):
@@ -126,6 +137,21 @@ def test_backgrounds_that_move_with_the_content_are_no_frame():
     assert frame is not None
     assert not frame[50, 50]
     assert frame[5, 5]
+
+
+@pytest.mark.parametrize("noise", [0.01, 0.03])
+def test_a_frame_is_found_in_noise(noise):
+    rng = np.random.default_rng(0)
+    y, x = np.mgrid[:120, :140]
+    keep = (x - 70) ** 2 + (y - 60) ** 2 < 50**2
+    pair = [
+        np.where(keep, 0.3 + 0.6 * ((x + shift) // 9 % 2), 0.1) + noise * rng.standard_normal(x.shape)
+        for shift in (0, 5)
+    ]
+    frame = static_frame(*(image.astype(np.float32) for image in pair))
+    assert frame is not None
+    assert frame[~keep].mean() > 0.9
+    assert frame[(x - 70) ** 2 + (y - 60) ** 2 < 47**2].mean() == 0
 
 
 def test_unrelated_images_end_without_confidence(t1):

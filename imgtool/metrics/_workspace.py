@@ -139,7 +139,7 @@ class Workspace:
         self._fixed: Array | None = None
         self._moving: Array | None = None
         self._mask: Mask | None = None
-        self._state = "images"
+        self._evaluated = self._has_tables = False
 
     def set_fixed(
         self, image: npt.ArrayLike, *, mask: npt.ArrayLike | None = None, limits: tuple[float, float] | None = None
@@ -163,7 +163,7 @@ class Workspace:
         self._masked = 0 if self._mask is None else fixed.size - int(np.count_nonzero(self._mask))
         self._fixed_range = self._range(fixed, "fixed", limits)
         self._tell_levels(0, fixed, self._fixed_range)
-        self._fixed, self._moving, self._state = fixed, None, "images"
+        self._fixed, self._moving, self._evaluated = fixed, None, False
 
     def set_moving(
         self, image: npt.ArrayLike, *, limits: tuple[float, float] | None = None, name: str = "moving"
@@ -182,7 +182,7 @@ class Workspace:
         single = is_single(self._fixed, moving)
         images = _ext.Image(self._fixed, self._mask, single), _ext.Image(moving, None, single)
         self._core.take(images[0], *self._mapping(self._fixed_range), images[1], *self._mapping(self._moving_range))
-        self._moving, self._dtype, self._state = moving, np.dtype(np.float32 if single else np.float64), "evaluate"
+        self._moving, self._dtype, self._evaluated = moving, np.dtype(np.float32 if single else np.float64), False
 
     def evaluate(self) -> Similarity:
         """The similarity of the two images as they are now."""
@@ -202,7 +202,7 @@ class Workspace:
         samples, fixed, moving, joint, nmi = np.asarray(self._core.figures).tolist()
         if not samples:
             raise ImgtoolError(f"fixed and {self._name} have no pixel in common that is finite in both")
-        self._state = ""
+        self._evaluated, self._has_tables = True, False
         count = round(samples)
         return Similarity(
             nmi,
@@ -249,7 +249,7 @@ class Workspace:
         return self._differentiate(components, out)
 
     def _differentiate(self, field: Array | None, out: Array | None) -> Array:
-        if self._moving is None or self._state:
+        if self._moving is None or not self._evaluated:
             raise ImgtoolError("evaluate comes before the derivative and the gradient")
         shape = self._moving.shape if field is None else field.shape
         dtype = self._dtype if field is None else np.result_type(self._dtype, field)
@@ -262,6 +262,9 @@ class Workspace:
             )
         if not out.size:
             return out
+        if not self._has_tables:
+            self._core.fill_tables()
+            self._has_tables = True
         flat, size = out.reshape(-1), self._moving.size
 
         def work(start: int, stop: int) -> None:

@@ -17,6 +17,7 @@ import sys
 import sysconfig
 import tempfile
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -24,6 +25,7 @@ from scipy import ndimage
 
 import imgtool
 from imgtool import _ext, metrics
+from imgtool._slabs import run_slabs
 
 BINS = 64
 
@@ -69,16 +71,21 @@ def seed_works(fixed, warped, field):
     }
 
 
-def memory_works(size):
+def memory_works(size, threads):
     """Reading and writing what a look-up gradient reads and writes, with two kinds of stores; of whole lines."""
     stream = compiled("nmi_stream").stream
-    cells = np.ones(size**2 // 16 * 16, np.intc)
-    field, out = np.ones(2 * cells.size, np.float32), np.zeros(2 * cells.size + 16, np.float32)
+    part = size**2 // (16 * threads) * 16
+    cells = np.ones((threads, part), np.intc)
+    field, out = np.ones((threads, 2 * part), np.float32), np.zeros(threads * 2 * part + 16, np.float32)
     beyond = -out.ctypes.data // 4 % 16
-    out = out[beyond : beyond + field.size]
+    out = out[beyond : beyond + field.size].reshape(field.shape)
+
+    def work(past):
+        run_slabs(lambda i, _: stream(cells[i], field[i], out[i], past), threads, 1, threads)
+
     return {
-        f"look-up's bytes, {kind}": lambda past=past: stream(cells, field, out, past)
-        for kind, past in (("ordinary stores", False), ("past the caches", True))
+        "look-up's bytes, ordinary stores": partial(work, False),
+        "look-up's bytes, past the caches": partial(work, True),
     }
 
 
@@ -92,6 +99,8 @@ def our_works(fixed, warped, field, dtype, threads):
         workspace.set_moving(b)
         workspace.evaluate()
         works[f"{name} {method} value"] = workspace.evaluate
+        if threads == 1:  # what `evaluate` does first; then come entropies and, for the gradient, tables of slopes
+            works[f"{name} {method} histogram"] = partial(workspace._core.add, 0, 0, a.size)
         works[f"{name} {method} gradient"] = lambda workspace=workspace: workspace.gradient(g, out)
     works[f"{name} nmi_gradient"] = lambda: imgtool.nmi_gradient(a, b, g, bins=BINS, threads=threads)
     works[f"{name} nmi"] = lambda: imgtool.nmi(a, b, bins=BINS, threads=threads)
@@ -152,7 +161,7 @@ def main():
     for dtype in (np.float64, np.float32):
         works |= our_works(*pair, dtype, options.threads)
     works |= alignment_works(*pair[:2], options.threads)
-    works |= memory_works(options.size)
+    works |= memory_works(options.size, options.threads)
     if options.peers:
         works |= peer_works(*pair[:2], options.threads)
     best = dict.fromkeys(works, float("inf"))
