@@ -40,12 +40,14 @@ class Frame:
         return np.asarray(self.fixed_centre + signs * (width, height))
 
     def places(self, matrix: Matrix) -> Matrix:
-        """Where a matrix takes the corners, (4, 2) x, y; far away where their denominator is not positive."""
+        """Where a matrix takes the corners, (4, 2) x, y; far away where their denominator is not positive.
+
+        Of several matrices, (..., 3, 3), each: (..., 4, 2).
+        """
         homogeneous = matrix @ self._corner_columns
-        depth = homogeneous[2]
-        if depth.min() > 0:
-            return np.asarray((homogeneous[:2] / depth).T)
-        return np.where(depth <= 0, _FAR, homogeneous[:2] / np.where(depth <= 0, 1, depth)).T
+        depth = homogeneous[..., 2:, :]
+        places = homogeneous[..., :2, :] / depth if depth.min() > 0 else _far_where_behind(homogeneous)
+        return np.asarray(np.swapaxes(places, -1, -2))
 
     def distance(self, one: Matrix, other: Matrix) -> float:
         """How far apart two matrices take the corners of the fixed image, at most, in pixels."""
@@ -73,6 +75,13 @@ class Frame:
         """Pixels of moving for a pixel of fixed, at the centre."""
         large, small = self.scales(matrix)
         return math.sqrt(abs(large * small))
+
+    def sizes(self, matrices: Matrix) -> Vector:
+        """`size` of each of several matrices, (N, 3, 3)."""
+        inner = self._to_moving_centre @ matrices @ self._from_fixed_centre
+        inner /= inner[:, 2:, 2:]
+        (a, b), (c, d) = (inner[:, :2, :2] - inner[:, :2, 2:] * inner[:, 2:, :2]).transpose(1, 2, 0)
+        return np.asarray(np.sqrt(np.abs(a * d - b * c)))
 
     def scales(self, matrix: Matrix) -> tuple[float, float]:
         """The singular values of the derivative at the centre, the smaller one negative where it mirrors."""
@@ -173,6 +182,12 @@ class Frame:
             a, c = scale * math.cos(shape[0]), scale * math.sin(shape[0])
             b, d = -c, a
         return (a, b, x), (c, d, y), (g, h, 1.0)
+
+
+def _far_where_behind(homogeneous: Matrix) -> Matrix:
+    depth = homogeneous[..., 2:, :]
+    behind = depth <= 0
+    return np.where(behind, _FAR, homogeneous[..., :2, :] / np.where(behind, 1, depth))
 
 
 def _shift(by: Vector) -> Matrix:

@@ -117,12 +117,6 @@ class Level:
         found = self._each(matrix, metrics.Alignment.evaluate)
         return sum(nmi for nmi, _ in found) / len(found), found[0][1]
 
-    def information(self, matrix: Matrix) -> float:
-        """What the images say of each other at `matrix`: mutual information in nats, times the pixels that overlap."""
-        _, count = self.evaluate(matrix)
-        each = [*self._there, *self._back]
-        return count * sum(alignment.information for alignment in each) / len(each)
-
     def value_and_gradient(self, model: str, parameters: Vector, tiles: int | None = None) -> tuple[float, Vector]:
         """NMI and its derivative with respect to the parameters; -inf where hardly anything overlaps.
 

@@ -220,6 +220,14 @@ class Search:
         """The best candidates elsewhere, among rigid motions at a glance: what a result found otherwise must outdo."""
         return self._finalists(_ANGLES, (1.0,), ("rigid",), [], _GLANCE, result)
 
+    def leads_to(self, rival: Candidate, result: Matrix, model: str) -> bool:
+        """Whether coarse edges lead from a rival to the result: then it lies on a slope of the same hill."""
+        if self._frame.scales(rival.matrix)[1] < 0:
+            return False
+        wider = max(rival.model, model, key=LADDER.index)
+        top = self._coarse.refined(wider, rival.matrix, sum(_THOROUGH.iterations))
+        return self._frame.same(top.matrix, result, _SAME_PLACE)
+
     def _finalists(
         self,
         angles: list[float],
@@ -269,8 +277,11 @@ class Search:
     ) -> list[Candidate]:
         """The best `count` candidates of which no two are nearer than `apart`, as a share of the image's size."""
         ordered = sorted(candidates, key=lambda candidate: -candidate.worth)
-        places = np.array([self._frame.places(candidate.matrix) for candidate in ordered]).reshape(-1, 4, 2)
-        reach = [apart * self._frame.side * self._frame.size(candidate.matrix) for candidate in ordered]
+        if not ordered:
+            return []
+        matrices = np.array([candidate.matrix for candidate in ordered])
+        places = self._frame.places(matrices)
+        reach = apart * self._frame.side * self._frame.sizes(matrices)
         kept: list[Candidate] = []
         free = np.ones(len(ordered), bool)
         if elsewhere_than is not None:

@@ -12,6 +12,7 @@ from ._check import Array, as_array, thread_count
 from ._colour import gray
 from ._finding import find
 from ._frame import LADDER
+from ._judge import Judge
 from .errors import ImgtoolError
 from .transforms import BSplineTransform, MatrixTransform, warp
 
@@ -34,7 +35,7 @@ class Registration:
     transform: MatrixTransform | BSplineTransform  # fixed to moving pixel coordinates
     warped: Array  # moving on the grid of fixed, of moving's dtype and channels; 0 where moving does not reach
     nmi_before: float  # image centre on image centre, no rotation, or at `initial`; of images of up to 1.5 megapixels
-    nmi_after: float  # of the same images with the transform
+    nmi_after: float  # of the same images with the transform; both are the same for swapped images, but for "bspline"
     iterations: int  # accepted optimiser steps, all levels
     seconds: float
     overlap: float  # share of the fixed image's pixels that map inside the moving image
@@ -159,10 +160,13 @@ def register(
     found = find(planes, "affine" if model == "bspline" else model, search, flips, initial, bins, threads)
     start = MatrixTransform(found.matrix, found.model, planes[0].shape, planes[1].shape)
     transform: MatrixTransform | BSplineTransform = start
-    nmi_after, steps = found.nmi_after, found.steps
+    nmi_before, nmi_after, steps = found.nmi_before, found.nmi_after, found.steps
     if model == "bspline":
         transform, nmi_after, more = _ffd.fit_spline(*planes, start, spacing, bins, threads)
         steps += more
+        # On the same grid as that after, and of images of the same size.
+        begin = MatrixTransform(found.begin, "projective", planes[0].shape, planes[1].shape)
+        nmi_before, _ = Judge(*planes, bins, threads).evaluate(begin)
     image = as_array(moving, "moving")
     axis = -1 if image.ndim == 3 else None
     has_alpha = axis is not None and image.shape[-1] in (2, 4)
@@ -172,7 +176,7 @@ def register(
     return Registration(
         transform,
         warped,
-        found.nmi_before,
+        nmi_before,
         nmi_after,
         steps,
         time.perf_counter() - began,

@@ -16,7 +16,7 @@ LAYERS = [
     {"stack", "physical"},
     {"registration", "explain"},
     {"_finding"},
-    {"_climb", "_ffd"},
+    {"_climb", "_ffd", "_chance", "_layout"},
     {"_level", "_judge"},
     {"_search"},
     {"_background"},

@@ -8,6 +8,9 @@ from PIL import Image
 
 from imgtool import ImgtoolError, convolve, register
 from imgtool._background import static_frame
+from imgtool._frame import Frame
+from imgtool._search import Candidate, Search
+from imgtool.registration import _unit_plane
 from imgtool.transforms import MatrixTransform, warp
 
 ITK = Path(__file__).parent / "data" / "itk"
@@ -232,13 +235,30 @@ def test_flips_that_cannot_be_tried_are_refused_in_a_sentence(t1, keywords, word
         register(t1, t1, flips=True, **keywords)
 
 
+def test_a_rival_on_the_slope_of_the_result_leads_to_it_and_one_elsewhere_does_not(t1, pd):
+    planes = tuple(_unit_plane(image, "image", None, None, 1) for image in (t1, pd))
+    frame = Frame.of(t1.shape, pd.shape)
+    look = Search(planes, frame, 1)
+    about = np.eye(3)
+    about[:2, 2] = frame.fixed_centre
+
+    def candidate(inner):
+        return Candidate(about @ inner @ np.linalg.inv(about), "similarity", 50.0, 50.0)
+
+    assert look.leads_to(candidate(np.diag([1.08, 1.08, 1])), np.eye(3), "rigid")
+    assert not look.leads_to(candidate(np.diag([-1.0, -1, 1])), np.eye(3), "rigid")
+    assert not look.leads_to(candidate(np.diag([-1.0, 1, 1])), np.eye(3), "rigid")
+
+
 def test_the_reason_says_what_each_model_was_worth(t1, pd):
     assert register(t1, pd, model="affine").reason == "affine was asked for"
-    reason = register(t1, pd).reason
+    turned = moved(pd, np.array([[0.998, -0.06, 8], [0.06, 0.998, -5], [0, 0, 1]]))
+    reason = register(t1, turned).reason
     assert reason.startswith("rigid is the simplest model whose edges agree as well as any in the search")
     assert "; similarity would change the fit by " in reason
     assert reason.endswith("0.3 % and 1.0 are asked for")
-    assert register(t1, pd, search="none").reason.startswith("rigid is where auto begins")
+    assert register(t1, turned, search="none").reason.startswith("rigid is where auto begins")
+    assert register(t1, pd).reason.startswith("no model led to anything better than the start")
     stretched = moved(pd, np.diag([1.1, 0.95, 1]))
     assert "affine" in register(t1, stretched).reason
 

@@ -86,12 +86,6 @@ class Alignment:
         return total
 
     @property
-    def information(self) -> float:
-        """The mutual information of the last `evaluate`, in nats per pixel."""
-        _, fixed, moving, both, _ = np.asarray(self._core.figures).tolist()
-        return float(fixed + moving - both)
-
-    @property
     def joint(self) -> Table:
         """The joint histogram (fixed bins, moving bins) of the last `evaluate`: a read-only view, not a copy."""
         return view(self._core.joint)
