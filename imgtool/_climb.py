@@ -27,6 +27,9 @@ _LAST_STEP, _NEARLY = 0.01, 0.05
 # How much the logarithm of the edges' agreement counts beside that of NMI - 1: on all levels but the finest, and there,
 # where NMI is the more exact of the two unless it is faint, over NMI - 1.
 _EDGES, _EDGES_AT_LAST = 1.0, 0.004
+# A finer level refines what coarser ones found. Where NMI, which counts for more on the finest, leads so many pixels
+# away from it, edges count as much there as before.
+_ASTRAY = 10.0
 # What the next model must add to the height and to the worth of the edges' agreement, in standard deviations.
 GAIN, WORTH_GAIN = 0.003, 1.0
 # The share of the edges while settling: half of what that on the finest level exceeds this by. Noise moves coarse edges
@@ -85,18 +88,30 @@ def climb(
             first = number == len(pyramid) - 1 and not start.searched
             rungs = list(LADDER[: LADDER.index(model) + 1]) if first else [model]
         for rung in rungs:
-            at = ascend(rung, at.matrix)
-            steps += at.steps
-        while model == "auto" and rung != LADDER[-1] and refusals < _REFUSALS:
-            wider = LADDER[LADDER.index(rung) + 1]
-            there = ascend(wider, at.matrix)
+            there = ascend(rung, at.matrix)
             steps += there.steps
-            gains = there.height - at.height, edges.worth(there.matrix) - edges.worth(at.matrix)
-            trials.append(Trial(wider, *gains, gains[0] >= GAIN and gains[1] >= WORTH_GAIN))
-            if not trials[-1].taken:
+            placed = start.searched or number < len(pyramid) - 1
+            if share < _EDGES and placed and frame.distance(there.matrix, at.matrix) > _ASTRAY * factor:
+                share = _EDGES
+                ascend = partial(ascend, share=share)
+                there = ascend(rung, at.matrix)
+                steps += there.steps
+            at = there
+        while model == "auto" and rung != LADDER[-1] and refusals < _REFUSALS:
+            # Where one axis is stretched and the other shrunk one scale for both gains nothing, so that the model after
+            # the next is asked, too, before the first refusal.
+            next_ones = LADDER[LADDER.index(rung) + 1 :][: 1 if refusals else 2]
+            for wider in next_ones:
+                there = ascend(wider, at.matrix)
+                steps += there.steps
+                gains = there.height - at.height, edges.worth(there.matrix) - edges.worth(at.matrix)
+                trials.append(Trial(wider, *gains, gains[0] >= GAIN and gains[1] >= WORTH_GAIN))
+                if trials[-1].taken:
+                    rung, at, refusals = wider, there, 0
+                    break
+            else:
                 refusals += 1
                 break
-            rung, at, refusals = wider, there, 0
     last = Level.settling(planes, factor, bins, frame, threads)
     share = max(0.0, 0.5 * (share - _EDGES_UNSETTLING))
     settled = last.settle(rung, at.matrix, view if share else None, share, level)

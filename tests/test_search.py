@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from imgtool import ImgtoolError, register
+from imgtool import ImgtoolError, convolve, register
 from imgtool._background import static_frame
 from imgtool.transforms import MatrixTransform, warp
 
@@ -59,6 +59,17 @@ def test_any_rotation_is_found_with_scale_and_shift(t1, pd, angle, scale, shift)
     result = register(t1, moved(pd, matrix))
     assert error(result.transform, matrix, t1.shape) < 0.5
     assert result.confident
+
+
+def test_one_axis_stretched_and_the_other_shrunk_is_affine_although_no_one_scale_is_better():
+    blur = np.exp(-(np.arange(-18, 19) ** 2) / (2 * 6**2))
+    scene = convolve(np.random.default_rng(0).standard_normal((180, 220)), np.outer(blur, blur))
+    scene *= 40 / scene.std()
+    stretch = about_centre(scene.shape, 0, np.array([[1.06], [0.94]]), (0, 0))
+    matrix = about_centre(scene.shape, 4, 1, (0.03, -0.02)) @ stretch
+    result = register(scene, moved(-scene, matrix, noise=2))
+    assert result.transform.model == "affine"
+    assert error(result.transform, matrix, scene.shape) < 0.1
 
 
 def test_a_projective_view_is_found_and_its_model_named(t1, pd):

@@ -1,8 +1,9 @@
 """How often imgtool.register finds pairs made anew from a folder of cases, and how often it is sure of strangers.
 
-    python tests/bench/capture.py SET [--kind turned window frame strangers] [--seed N]
+    python tests/bench/capture.py SET [--kind turned stretched window frame strangers] [--seed N]
 
-turned: moving turned by up to 45 degrees, scaled by 0.8 to 1.25 and shifted by up to 15 %. window: the middle 62 % of
+turned: moving turned by up to 45 degrees, scaled by 0.8 to 1.25 and shifted by up to 15 %. stretched: turned by up to
+15 degrees, each axis scaled by 0.92 to 1.08, sheared by up to 4 % and shifted by up to 8 %. window: the middle 62 % of
 fixed, and of moving moved by 12 to 33 % of the window's width. frame: the same behind a circle, a cut circle or a
 sector that does not move, black around. strangers: fixed of one case and moving of another. Noise of 1 %. A pair is
 found if the mean error over a 17x17 grid is below 3 % of the longer side.
@@ -19,7 +20,7 @@ from scipy import ndimage
 
 import imgtool
 
-KINDS = ("turned", "window", "frame", "strangers")
+KINDS = ("turned", "stretched", "window", "frame", "strangers")
 
 
 def similarity(shape, degrees, scale, shift):
@@ -59,6 +60,14 @@ def made(kind, fixed, moving, truth, rng):
         turn = similarity(
             moving.shape, rng.uniform(-45, 45), np.exp(rng.uniform(-0.223, 0.223)), rng.uniform(-0.15, 0.15, 2) * width
         )
+        return fixed, seen(moving, np.linalg.inv(turn), moving.shape), turn @ truth
+    if kind == "stretched":
+        stretch = np.eye(3)
+        stretch[:2, :2] = np.diag(rng.uniform(0.92, 1.08, 2)) @ [[1, rng.uniform(-0.04, 0.04)], [0, 1]]
+        centred = np.eye(3)
+        centred[:2, 2] = (np.array(moving.shape[::-1]) - 1) / 2
+        turn = similarity(moving.shape, rng.uniform(-15, 15), 1, rng.uniform(-0.08, 0.08, 2) * width)
+        turn = turn @ centred @ stretch @ np.linalg.inv(centred)
         return fixed, seen(moving, np.linalg.inv(turn), moving.shape), turn @ truth
     shape = int(0.62 * height), int(0.62 * width)
     place = np.array([[1, 0, (width - shape[1]) // 2], [0, 1, (height - shape[0]) // 2], [0, 0, 1.0]])
