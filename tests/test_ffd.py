@@ -7,7 +7,7 @@ from scipy import ndimage
 import imgtool
 from imgtool._ffd import deform, fit_spline, levels
 from imgtool._ffd.ascent import ascend
-from imgtool._ffd.noise import noise_variance
+from imgtool._ffd.noise import noise_variance, quieted
 from imgtool._ffd.objective import Barrier, Objective
 from imgtool._ffd.orientation import orientation
 from imgtool._ffd.similarity import Similarity
@@ -292,9 +292,26 @@ def test_the_noise_of_an_image_is_told_from_the_image(rng):
     assert noise_variance(np.full((2, 3), 0.5)) == (1 / 256) ** 2
 
 
+def test_noise_is_quieted_whatever_its_strength_and_edges_are_not(rng):
+    step = np.where(np.arange(90) < 40, 0.2, 0.8) * np.ones((70, 1))
+    for strength in (0.01, 0.04):
+        noisy = step + strength * rng.standard_normal(step.shape)
+        left = quieted(noisy, 1) - step
+        assert np.std(left) < 0.35 * strength
+        assert np.abs(left[:, 38:42].mean(axis=0)).max() < strength / 2
+
+
+def test_quieting_does_not_depend_on_the_threads_and_leaves_missing_pixels_missing(rng):
+    image = holes(smooth(rng, (300, 250), dtype=np.float32), rng)
+    found = quieted(image, 1)
+    np.testing.assert_array_equal(found, quieted(image, 3))
+    np.testing.assert_array_equal(np.isnan(found), np.isnan(image))
+    assert quieted(image[:4, :3], 1).shape == (4, 3)
+
+
 def test_bending_weighs_more_the_less_a_field_bends():
-    weights = [levels._bending_for(energy) for energy in (1e-2, 1e-4, 2.5e-5, 1e-5, 1e-6, 0.0)]
+    weights = [levels._bending_for(energy) for energy in (1e-2, 1e-4, levels._TYPICAL_ENERGY, 1e-5, 1e-6, 0.0)]
     assert weights == sorted(weights)
     assert weights[2] == levels.BENDING
-    assert weights[0] == levels.BENDING / 3
+    assert weights[0] == pytest.approx(levels.BENDING / 3)
     assert weights[-1] == 10 * levels.BENDING

@@ -40,6 +40,7 @@ KERNELS = {
     "fft": ("Spectrum", "TilePair", "pair_count", "tiles_in_pair"),
     "histogram": ("Image", "Workspace", "find_tails"),
     "neighbours": ("window_information",),
+    "nonlocal_means": ("NONLOCAL_PAD", "nonlocal_means"),
     "orientation": ("Shifts", "area_means", "orientation_sums"),
     "pairs": ("Pairs", "pairs_supported"),
     "parzen": ("bin_coordinates", "joint_histogram", "sample_slopes", "score"),

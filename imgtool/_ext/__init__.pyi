@@ -243,6 +243,10 @@ def sample_displaced(
 def window_information(
     fixed: _Real, warped: _Real, fixed_noise: float, warped_noise: float, start: int, stop: int, slopes: _Real
 ) -> float: ...
+
+NONLOCAL_PAD: int
+
+def nonlocal_means(padded: _Real, noise: float, tolerance: float, out: _Real) -> None: ...
 def weigh_slopes(weights: npt.NDArray[np.int8], value: _Real, along_x: _Real, along_y: _Real) -> float: ...
 
 class Shifts:

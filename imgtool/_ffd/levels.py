@@ -17,7 +17,7 @@ Matrix = npt.NDArray[np.float64]
 # Measured over tests/bench/deformable.py: see docs/design.md, "Free-form deformation".
 BENDING = 300.0
 # The weight is right for fields with this bending energy; for others it is at most so many times less or more.
-_TYPICAL_ENERGY = 2.5e-5
+_TYPICAL_ENERGY = 2e-5
 _LEAST_WEIGHT, _MOST_WEIGHT = 1 / 3, 10.0
 FOLDING = 0.02
 # The coarsest level is the last one on which the shorter side of both images has at least this many pixels.

@@ -11,7 +11,7 @@ from ..filters import convolve
 
 Plane = npt.NDArray[np.floating[Any]]
 
-_SIGMA, _RADIUS = 0.7, 2  # pixels
+_SIGMA, _RADIUS = 0.6, 2  # pixels
 _TAPS = np.arange(-_RADIUS, _RADIUS + 1)
 _SMOOTH = np.exp(-(_TAPS**2) / (2 * _SIGMA**2))
 _SMOOTH /= _SMOOTH.sum()

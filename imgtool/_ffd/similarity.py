@@ -9,7 +9,7 @@ import numpy.typing as npt
 from .. import _ext, metrics
 from .._slabs import run_slabs
 from .._spline import Control, Grid, fill_field
-from .noise import noise_variance
+from .noise import noise_variance, quieted
 from .orientation import orientation
 
 Plane = npt.NDArray[np.floating[Any]]
@@ -30,7 +30,8 @@ class Similarity:
     the pyramid is at `factor` * i + (factor - 1) / 2 in full size, for which grid, control points and matrix are meant.
 
     Moving is interpolated by a cubic B-spline and compared at the centres of fixed's pixels, which stay as they are:
-    the orientations of edges, too. These count as turned by the matrix, not by u.
+    the orientations of edges, too. These count as turned by the matrix, not by u. The joint histogram is that of
+    `quieted` fixed, the edges are those of both images quieted; neighbours are compared as they are.
     """
 
     def __init__(
@@ -38,12 +39,13 @@ class Similarity:
     ) -> None:
         dtype = fixed.dtype.type
         (a, b), (c, d) = matrix[:2, :2].tolist()
+        self._quiet = quieted(fixed, threads)
         # In 127ths: a quarter of the memory, and far more exact than the orientations are.
-        directions = orientation(fixed, 0.0, threads)
+        directions = orientation(self._quiet, 0.0, threads)
         directions *= 127
         self._directions = np.rint(directions, out=directions).astype(np.int8)
         del directions
-        turned = orientation(moving, -math.atan2(c - b, a + d), threads)
+        turned = orientation(quieted(moving, threads), -math.atan2(c - b, a + d), threads)
         self._turned = [_padded_coefficients(part, 0.0, 1.0) for part in turned]
         del turned
         self.held = metrics.bin_limits(bins)
@@ -73,9 +75,9 @@ class Similarity:
             inner = slice(start - first, stop - first)
             shift = self._shift(first, last)
             value, slopes = self._sample(self._coefficients, first, shift)
-            fixed, table = self._binned(first, last), np.zeros((self.bins, self.bins))
-            _ext.joint_histogram(fixed[inner].reshape(-1), value[inner].reshape(-1), table, 0, fixed[inner].size)
-            informing = np.empty_like(value)
+            quiet, table = self._binned(self._quiet[start:stop]).reshape(-1), np.zeros((self.bins, self.bins))
+            _ext.joint_histogram(quiet, value[inner].reshape(-1), table, 0, quiet.size)
+            fixed, informing = self._binned(self._fixed[first:last]), np.empty_like(value)
             agreement = _ext.window_information(fixed, value, *self._noise, inner.start, inner.stop, informing)
             forces = slopes[:, inner] * informing[inner]
             for directions, turned in zip(self._directions[:, start:stop], self._turned, strict=True):
@@ -99,17 +101,17 @@ class Similarity:
 
         def work(start: int, stop: int) -> _Pulls:
             warped, along = self._sample(self._coefficients, start, self._shift(start, stop))
-            slope, fixed = np.empty_like(warped), self._binned(start, stop).reshape(-1)
-            _ext.sample_slopes(fixed, warped.reshape(-1), table, low, high, slope.reshape(-1), 0, warped.size)
+            slope, quiet = np.empty_like(warped), self._binned(self._quiet[start:stop]).reshape(-1)
+            _ext.sample_slopes(quiet, warped.reshape(-1), table, low, high, slope.reshape(-1), 0, warped.size)
             along *= slope
             return self._pull(along, start, stop)
 
         parts = run_slabs(work, len(self._fixed), self._slab_rows, self.threads)
         return self._structure_gradient + self._collected(parts)
 
-    def _binned(self, start: int, stop: int) -> Plane:
+    def _binned(self, rows: Plane) -> Plane:
         """Rows of the fixed image in bin coordinates."""
-        return self._fixed[start:stop] * self._scale + self._scale.dtype.type(self.held[0])
+        return rows * self._scale + self._scale.dtype.type(self.held[0])
 
     def _shift(self, start: int, stop: int) -> Plane:
         """The displacement of a slab of rows."""
