@@ -327,7 +327,7 @@ def starts(options, images):
 
 def test_swapped_images_of_which_one_is_the_mirror_image_of_the_other_give_the_inverse(t1):
     there, back = (register(*pair, flips=True).transform for pair in ((t1, t1[:, ::-1]), (t1[:, ::-1], t1)))
-    np.testing.assert_allclose(there.matrix, [[-1, 0, 220], [0, 1, 0], [0, 0, 1]], atol=1e-3)
+    np.testing.assert_allclose(there.matrix, [[-1, 0, 220], [0, 1, 0], [0, 0, 1]], atol=0.01)
     np.testing.assert_allclose(back.matrix @ there.matrix, np.eye(3), atol=1e-9)
 
 
