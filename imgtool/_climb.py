@@ -49,14 +49,12 @@ class Trial(NamedTuple):
 
 
 class Summit(NamedTuple):
-    """Where the climb ended, and on what."""
+    """Where the climb ended."""
 
     matrix: Matrix
     model: str
     steps: int
-    level: Level
     trials: list[Trial]
-    parameters: int  # of the model
 
 
 class Start(NamedTuple):
@@ -115,9 +113,7 @@ def climb(
     last = Level.settling(planes, factor, bins, frame, threads)
     share = max(0.0, 0.5 * (share - _EDGES_UNSETTLING))
     settled = last.settle(rung, at.matrix, view if share else None, share, level)
-    return Summit(
-        settled.matrix, rung, steps + settled.steps, last, trials, frame.parameters(rung, settled.matrix).size
-    )
+    return Summit(settled.matrix, rung, steps + settled.steps, trials)
 
 
 def levels_of(planes: Planes, searched: bool) -> list[tuple[int, Planes]]:
