@@ -296,17 +296,18 @@ def test_noise_is_quieted_whatever_its_strength_and_edges_are_not(rng):
     step = np.where(np.arange(90) < 40, 0.2, 0.8) * np.ones((70, 1))
     for strength in (0.01, 0.04):
         noisy = step + strength * rng.standard_normal(step.shape)
-        left = quieted(noisy, 1) - step
+        left = quieted(noisy, noise_variance(noisy), 1) - step
         assert np.std(left) < 0.35 * strength
         assert np.abs(left[:, 38:42].mean(axis=0)).max() < strength / 2
 
 
 def test_quieting_does_not_depend_on_the_threads_and_leaves_missing_pixels_missing(rng):
     image = holes(smooth(rng, (300, 250), dtype=np.float32), rng)
-    found = quieted(image, 1)
-    np.testing.assert_array_equal(found, quieted(image, 3))
+    noise = noise_variance(image)
+    found = quieted(image, noise, 1)
+    np.testing.assert_array_equal(found, quieted(image, noise, 3))
     np.testing.assert_array_equal(np.isnan(found), np.isnan(image))
-    assert quieted(image[:4, :3], 1).shape == (4, 3)
+    assert quieted(image[:4, :3], noise, 1).shape == (4, 3)
 
 
 def test_bending_weighs_more_the_less_a_field_bends():

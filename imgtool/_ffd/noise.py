@@ -38,9 +38,9 @@ def noise_variance(plane: Plane) -> float:
     return max(deviation, _LEAST) ** 2
 
 
-def quieted(plane: Plane, threads: int) -> Plane:
-    """The image with its noise averaged away between places that look alike (Buades, Coll & Morel 2005)."""
-    noise, pad = noise_variance(plane), _ext.NONLOCAL_PAD
+def quieted(plane: Plane, noise: float, threads: int) -> Plane:
+    """The image, noise of this variance averaged away between places that look alike (Buades, Coll & Morel 2005)."""
+    pad = _ext.NONLOCAL_PAD
     height, width = plane.shape
     out = np.empty_like(plane)
     columns = _mirrored(np.arange(-pad, width + pad), width)

@@ -39,18 +39,19 @@ class Similarity:
     ) -> None:
         dtype = fixed.dtype.type
         (a, b), (c, d) = matrix[:2, :2].tolist()
-        self._quiet = quieted(fixed, threads)
+        fixed_noise, moving_noise = noise_variance(fixed), noise_variance(moving)
+        self._quiet = quieted(fixed, fixed_noise, threads)
         # In 127ths: a quarter of the memory, and far more exact than the orientations are.
         directions = orientation(self._quiet, 0.0, threads)
         directions *= 127
         self._directions = np.rint(directions, out=directions).astype(np.int8)
         del directions
-        turned = orientation(quieted(moving, threads), -math.atan2(c - b, a + d), threads)
+        turned = orientation(quieted(moving, moving_noise, threads), -math.atan2(c - b, a + d), threads)
         self._turned = [_padded_coefficients(part, 0.0, 1.0) for part in turned]
         del turned
         self.held = metrics.bin_limits(bins)
         scale = (self.held[1] - self.held[0]) ** 2
-        self._noise = _RIDGE * scale * noise_variance(fixed), _RIDGE * scale * noise_variance(moving)
+        self._noise = _RIDGE * scale * fixed_noise, _RIDGE * scale * moving_noise
         self.grid, self.bins, self.threads = grid, bins, threads
         self._fixed, self._scale = fixed, dtype(self.held[1] - self.held[0])
         self._coefficients = _padded_coefficients(moving, *self.held)
