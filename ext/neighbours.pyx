@@ -15,18 +15,20 @@ cdef enum:
 
 def window_information(
     const real[:, ::1] fixed, const real[:, ::1] warped, double fixed_noise, double warped_noise, Py_ssize_t start,
-    Py_ssize_t stop, real[:, ::1] slopes
+    Py_ssize_t stop, real[:, ::1] slopes, real[:, ::1] curvatures=None
 ):
     """The sum over pixels of -log(1 - r^2) / 2, and in `slopes` its derivative with respect to `warped`.
 
     r is the correlation in a window [1 3 3 1] x [1 3 3 1] around every second corner of pixels in each direction, with
     the variances of the noise added to those of the images: where there is nothing but noise, r is small. A window
     counts as much as the four pixels between its corners, less where pixels are NaN. Only windows whose first inner row
-    is in [start, stop) are in the sum; the slopes are those of all windows of the rows that are given.
+    is in [start, stop) are in the sum; the slopes are those of all windows of the rows that are given. `curvatures`, if
+    given, receives by how much each slope falls for one more of `warped`, the relation in the windows being what it is.
     """
     cdef Py_ssize_t height = fixed.shape[0], width = fixed.shape[1], count = (width + 1) // 2, row, first, k, r
     cdef double total = 0, sum_of_row
     # Three derivatives for each window of a row, with a window of zeros on either side.
+    cdef real *bends = NULL
     cdef real *by = <real *>calloc(3 * (count + 2), sizeof(real))
     if by == NULL:
         raise MemoryError
@@ -34,6 +36,8 @@ def window_information(
         for r in range(height):
             for k in range(width):
                 slopes[r, k] = 0
+                if curvatures is not None:
+                    curvatures[r, k] = 0
         for row in range(0, height, 2):
             sum_of_row = 0
             first = 0
@@ -47,9 +51,11 @@ def window_information(
             for r in range(max(row - 1, 0), min(row + 3, height)):
                 first = 0
                 while first < count:
+                    if curvatures is not None:
+                        bends = &curvatures[r, 2 * first]
                     spread(
                         &fixed[r, 2 * first], &warped[r, 2 * first], by + 1 + first, count + 2,
-                        r >> 1 == row >> 1, min(PIXELS, width - 2 * first), &slopes[r, 2 * first])
+                        r >> 1 == row >> 1, min(PIXELS, width - 2 * first), &slopes[r, 2 * first], bends)
                     first += WINDOWS
     free(by)
     return total
@@ -122,10 +128,10 @@ cdef inline real across(const real *sums, Py_ssize_t k) noexcept nogil:
 
 cdef void spread(
     const real *fixed, const real *warped, const real *by, Py_ssize_t stride, bint inside, Py_ssize_t count,
-    real *slopes
+    real *slopes, real *curvatures
 ) noexcept nogil:
     # Add to a row of slopes what a row of windows, of which it is an inner or an outer one, says: by[0] + by[1] *
-    # warped + by[2] * fixed, each times the weight that the pixel has in the window.
+    # warped + by[2] * fixed, each times the weight that the pixel has in the window; and -by[1] to that of curvatures.
     cdef real lines[3 * PIXELS]
     cdef Py_ssize_t i, k
     cdef real share = 0.375 if inside else 0.125, inner = 0.375 * share, outer = 0.125 * share, slope
@@ -137,3 +143,5 @@ cdef void spread(
         slope = lines[k] + lines[PIXELS + k] * warped[k] + lines[2 * PIXELS + k] * fixed[k]
         # False where either is missing.
         slopes[k] += slope if slope == slope else 0
+        if curvatures != NULL:
+            curvatures[k] -= lines[PIXELS + k] if slope == slope else 0

@@ -118,6 +118,11 @@ class Grid:
             _ext.spline_refined(np.ascontiguousarray(component), target)
         return grid, out
 
+    def projected(self, control: Control, grid: "Grid") -> Control:
+        """The field on another grid that is nearest to this one's, component by component."""
+        down, across = (_projection(old, new) for old, new in ((self.y, grid.y), (self.x, grid.x)))
+        return down @ control @ across.T
+
     def bending(self, control: Control) -> tuple[float, Control]:
         """The mean over the cells of |second derivatives|^2 of the field, and its gradient (Rueckert et al. 1999).
 
@@ -161,6 +166,21 @@ class Grid:
         """
         bands = (control[:, row : row + _BAND + 3] for row in range(0, self.y.cells, _BAND))
         return min(_least_coefficient(_bernstein_determinant(band, self.x.spacing, self.y.spacing)) for band in bands)
+
+
+def _projection(old: Axis, new: Axis) -> npt.NDArray[np.float64]:
+    """The control points of `new` as the least squares solution of those of `old`, (new points, old points)."""
+    places = old.origin + (np.arange(4 * old.cells) + 0.5) * old.spacing / 4
+    was, now = (np.zeros((places.size, axis.points)) for axis in (old, new))
+    for axis, weights in ((old, was), (new, now)):
+        table = axis.table(places)
+        for k in range(4):
+            weights[np.arange(places.size), table.first + k] = table.weights[k]
+    # Control points that hardly reach the old cells go on as the ones beside them do.
+    smooth = 1e-3 * np.diff(np.eye(new.points), 3, axis=0)
+    return np.linalg.lstsq(np.vstack([now, smooth]), np.vstack([was, np.zeros((len(smooth), old.points))]), rcond=None)[
+        0
+    ]
 
 
 def determinant(along_x: Array, along_y: Array) -> Array:

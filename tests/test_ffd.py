@@ -10,6 +10,7 @@ from imgtool._ffd.ascent import ascend
 from imgtool._ffd.noise import noise_variance, quieted
 from imgtool._ffd.objective import Barrier, Objective
 from imgtool._ffd.orientation import orientation
+from imgtool._ffd.prior import Prior
 from imgtool._ffd.similarity import Similarity
 from imgtool._spline import Grid
 from imgtool.errors import ImgtoolError
@@ -44,13 +45,14 @@ def spline_of(deformation, matrix, shape):
 
 
 @pytest.mark.parametrize("factor", [1, 2])
-@pytest.mark.parametrize("missing", [False, True])
-def test_the_gradient_of_the_objective_is_that_of_central_differences(rng, factor, missing):
+@pytest.mark.parametrize(("missing", "length"), [(False, 0.0), (True, 0.0), (False, 12.0)])
+def test_the_gradient_of_the_objective_is_that_of_central_differences(rng, factor, missing, length):
     fixed, moving = smooth(rng, (48, 60)), smooth(rng, (50, 58))
     if missing:
         fixed, moving = holes(fixed, rng), holes(moving, rng)
     grid = Grid.covering((48 * factor, 60 * factor), 11.0 * factor)
-    objective = Objective(Similarity(fixed, moving, factor, TURN, grid, 20, 2), 50.0 * factor, 0.05, 100)
+    expected = Prior(grid, 50.0 * factor, length)
+    objective = Objective(Similarity(fixed, moving, factor, TURN, grid, 20, 2), expected, 0.05, 100)
     control = factor * rng.standard_normal((2, *grid.shape))
     # Strong enough for the barrier to act, and not so strong that anything folds.
     while Barrier(grid).value(control) < 1e-4:
@@ -177,6 +179,44 @@ def test_a_known_warp_is_found_and_nothing_folds(rng):
     assert np.percentile(after, 95) < 0.5
     assert transform.least_determinant() > 0
     assert (transform.jacobian_determinant() > 0).all()
+
+
+def test_a_smooth_field_is_sought_on_a_coarser_grid_and_told_on_the_one_asked_for(rng):
+    shape = 300, 280
+    scene = smooth(rng, shape, 2.5)
+    y, x = np.mgrid[: shape[0], : shape[1]]
+    shift = 3 * np.stack([np.sin(y / 50), np.cos(x / 60)])
+    noisy = [
+        (image + 0.02 * rng.standard_normal(shape)).astype(np.float32)
+        for image in (scene, 1 - ndimage.map_coordinates(scene, [y - shift[1], x - shift[0]], order=3, mode="nearest"))
+    ]
+    found = deform(*noisy, np.eye(3), 10.0, 32, 2)
+    assert found.grid == Grid.covering(shape, 10.0)
+    coarse = Grid.covering(shape, 20.0)
+    assert levels._solvable(found.grid, shape) == [coarse, found.grid]
+    # What the coarse grid holds, and nothing that it does not.
+    _, same = coarse.refined(found.grid.projected(found.control, coarse), shape)
+    assert np.abs(same - found.control).max() < 0.05
+    pixels = np.stack([x, y], axis=-1).reshape(-1, 2)
+    there = spline_of(found, np.eye(3), shape)(pixels).T
+    away = there - 3 * np.stack([np.sin(there[1] / 50), np.cos(there[0] / 60)]) - pixels.T
+    assert np.median(np.hypot(*away)) < 0.15
+
+
+def test_where_no_prior_can_be_found_the_bending_energy_is_left(rng, monkeypatch):
+    fixed, moving, to_fixed = warped_pair(rng)
+    monkeypatch.setattr(levels, "_MOST_POINTS", 0)
+    found = deform(fixed, moving, TURN, 12.0, 32, 2)
+    assert np.median(misses(spline_of(found, TURN, fixed.shape), to_fixed, fixed.shape)) < 0.1
+    # A coarser grid on which the field is not smooth suggests the weight of the bending energy.
+    monkeypatch.setattr(levels, "_MOST_POINTS", 20 * 25)
+    monkeypatch.setattr(levels, "_LEAST_POINTS", 8)
+    assert [grid.shape for grid in levels._solvable(Grid.covering(fixed.shape, 6.0), fixed.shape)] == [
+        (8, 10),
+        (13, 16),
+    ]
+    found = deform(fixed, moving, TURN, 6.0, 32, 2)
+    assert np.median(misses(spline_of(found, TURN, fixed.shape), to_fixed, fixed.shape)) < 0.1
 
 
 def test_the_deformation_is_the_same_to_the_last_bit_for_any_number_of_threads(rng):
@@ -308,11 +348,3 @@ def test_quieting_does_not_depend_on_the_threads_and_leaves_missing_pixels_missi
     np.testing.assert_array_equal(found, quieted(image, noise, 3))
     np.testing.assert_array_equal(np.isnan(found), np.isnan(image))
     assert quieted(image[:4, :3], noise, 1).shape == (4, 3)
-
-
-def test_bending_weighs_more_the_less_a_field_bends():
-    weights = [levels._bending_for(energy) for energy in (1e-2, 1e-4, levels._TYPICAL_ENERGY, 1e-5, 1e-6, 0.0)]
-    assert weights == sorted(weights)
-    assert weights[2] == levels.BENDING
-    assert weights[0] == pytest.approx(levels.BENDING / 3)
-    assert weights[-1] == 10 * levels.BENDING

@@ -34,6 +34,7 @@ ISA = _choose()
 #: The kernels' names by module, each of which is built once per level.
 KERNELS = {
     "alignment": ("Alignment",),
+    "banded": ("banded_cholesky", "banded_solve"),
     "box": ("Box",),
     "correlate": ("OUTSIDE_PLANE", "Correlation", "border_table"),
     "displacement": ("displace", "displace_pixels"),

@@ -241,8 +241,17 @@ def sample_displaced(
     along_y: _Real,
 ) -> None: ...
 def window_information(
-    fixed: _Real, warped: _Real, fixed_noise: float, warped_noise: float, start: int, stop: int, slopes: _Real
+    fixed: _Real,
+    warped: _Real,
+    fixed_noise: float,
+    warped_noise: float,
+    start: int,
+    stop: int,
+    slopes: _Real,
+    curvatures: _Real | None = None,
 ) -> float: ...
+def banded_cholesky(rows: _Float64) -> float: ...
+def banded_solve(factor: _Float64, vector: _Float64) -> None: ...
 
 NONLOCAL_PAD: int
 

@@ -1,6 +1,7 @@
 """Maximisation of a smooth function of many parameters."""
 
 from collections import deque
+from collections.abc import Callable
 from typing import NamedTuple, Protocol
 
 import numpy as np
@@ -17,6 +18,7 @@ _LAST, _LEVEL = 3, 0.005
 
 # Steps, turns of the gradient along them, and the products of the two.
 History = deque[tuple[Parameters, Parameters, float]]
+Solver = Callable[[Parameters], Parameters]
 
 
 class Function(Protocol):
@@ -43,12 +45,20 @@ def dot(one: Parameters, other: Parameters) -> float:
 
 
 def ascend(
-    function: Function, start: Parameters, *, first_step: float, longest_step: float, tolerance: float, iterations: int
+    function: Function,
+    start: Parameters,
+    *,
+    first_step: float,
+    longest_step: float,
+    tolerance: float,
+    iterations: int,
+    solve: Solver | None = None,
 ) -> Optimum:
     """Climb from `start` by L-BFGS until no parameter moves by more than `tolerance`, or the climb levels out.
 
     The gradient is asked for at accepted places only. First and longest step are those of the parameter that moves
-    most. (Nocedal & Wright, Numerical Optimization, 2006, algorithms 7.4 and 7.5.)
+    most. `solve`, if there is one, multiplies with the inverse of a model of the curvature. (Nocedal & Wright,
+    Numerical Optimization, 2006, algorithms 7.4 and 7.5.)
     """
     point, value = start, function.value(start)
     if not np.isfinite(value):
@@ -57,11 +67,11 @@ def ascend(
     history: History = deque(maxlen=_MEMORY)
     values = [value]
     for iteration in range(iterations):
-        direction = _direction(gradient, history)
+        direction = _direction(gradient, history, solve)
         longest = float(np.abs(direction).max())
         if longest == 0:
             return Optimum(point, value, iteration)
-        direction *= min(1.0, longest_step / longest) if history else first_step / longest
+        direction *= min(1.0, longest_step / longest) if history or solve else first_step / longest
         factor, reached = _line_search(function, point, value, direction, dot(gradient, direction))
         if factor == 0:
             if not history:
@@ -105,7 +115,7 @@ def _line_search(
     return 0.0, value
 
 
-def _direction(gradient: Parameters, history: History) -> Parameters:
+def _direction(gradient: Parameters, history: History, solve: Solver | None) -> Parameters:
     """The gradient times the inverse Hessian that the history stands for."""
     direction = gradient.copy()
     shares = []
@@ -113,9 +123,10 @@ def _direction(gradient: Parameters, history: History) -> Parameters:
         share = dot(step, direction) / curvature
         direction -= share * turn
         shares.append(share)
+    direction = solve(direction) if solve else direction
     if history:
         step, turn, curvature = history[-1]
-        direction *= curvature / dot(turn, turn)
+        direction *= curvature / dot(turn, solve(turn) if solve else turn)
     for (step, turn, curvature), share in zip(history, reversed(shares), strict=True):
         direction += step * (share - dot(turn, direction) / curvature)
     return direction

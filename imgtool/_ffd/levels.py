@@ -1,5 +1,6 @@
 """From coarse to fine: levels of both images' pyramid, and control grids refined with them."""
 
+import math
 from typing import NamedTuple
 
 import numpy as np
@@ -7,8 +8,9 @@ import numpy.typing as npt
 
 from .._pyramid import halved
 from .._spline import Control, Grid
-from .ascent import Optimum, ascend
+from .ascent import Optimum, Solver, ascend
 from .objective import Objective
+from .prior import Prior, Quadratic
 from .similarity import Similarity
 
 Plane = npt.NDArray[np.float32]
@@ -16,13 +18,15 @@ Matrix = npt.NDArray[np.float64]
 
 # Measured over tests/bench/deformable.py: see docs/design.md, "Free-form deformation".
 BENDING = 300.0
-# The weight is right for fields with this bending energy; for others it is at most so many times less or more.
-_TYPICAL_ENERGY = 2e-5
-_LEAST_WEIGHT, _MOST_WEIGHT = 1 / 3, 10.0
 FOLDING = 0.02
+# Where the field is followed on a finer grid than a prior was sought on, the weight is at most so much less or more.
+_LEAST_WEIGHT, _MOST_WEIGHT = 1 / 3, 10.0
+# Grids with fewer control points along an axis follow no field; with more in all, systems of equations take too long.
+_LEAST_POINTS, _MOST_POINTS = 13, 2000
 # The coarsest level is the last one on which the shorter side of both images has at least this many pixels.
 _COARSEST_SIDE = 40
-_ITERATIONS = 100
+# Of the ascent that ends where noise and prior are told from each other for the second time, and of all others.
+_FIRST_ITERATIONS, _ITERATIONS = 5, 100
 # Steps, in pixels of the level: where the ascent begins, the longest it may make, and where it ends.
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 0.5, 2.0, 0.02
 # A deformation must not push this share of the overlap that it starts with out of the moving image.
@@ -73,36 +77,74 @@ def _climb(
     table, _ = similarity.evaluate(np.zeros_like(start))
     least_count = _LEAST_OVERLAP * float(table.sum())
     # One prior for the field, and as many observations as pixels: the fewer there are, the more the prior weighs.
-    objective = Objective(similarity, BENDING * factor**2, FOLDING, least_count)
+    objective = Objective(similarity, Prior(grid, BENDING * factor**2), FOLDING, least_count)
     # What a coarser level found is not always an improvement on this one.
     start = max(start, np.zeros_like(start), key=objective.value)
-    best = _ascent(objective, start, factor)
-    control, steps = best.parameters, best.iterations
     if factor == 1:
-        objective.bending = _bending_for(grid.bending(control)[0])
-        best = _ascent(objective, control, factor)
-        control, steps = best.parameters, steps + best.iterations
-    return _unfolded(grid, start, control), steps
+        return _settled(similarity, start, least_count)
+    best = _ascent(objective, start, factor, _ITERATIONS)
+    return _unfolded(grid, start, best.parameters), best.iterations
 
 
-def _ascent(objective: Objective, start: Control, factor: int) -> Optimum:
+def _settled(similarity: Similarity, start: Control, least_count: float) -> tuple[Control, int]:
+    """The best control points near `start` under the prior for which both images speak, and the number of steps.
+
+    A field that is smooth over the cells of a coarser grid is sought on that: it has fewer control points, and each is
+    told by more pixels. Where it is smooth on none of those on which a prior can be found, the bending energy is left,
+    with the weight that the finest of them suggests.
+    """
+    grid, weight = similarity.grid, BENDING
+    for coarse in _solvable(grid, similarity.shape):
+        similarity.use(coarse)
+        objective = Objective(similarity, Prior(coarse, weight), FOLDING, least_count)
+        control = start if coarse is grid else grid.projected(start, coarse)
+        if not np.isfinite(objective.value(control)):
+            continue
+        told = _told(objective, similarity, control)
+        objective.prior = told.prior()
+        if coarse is not grid and objective.prior.length < coarse.x.spacing:
+            suggested = told.weighted(0.0, BENDING)[1].weight
+            weight = min(max(suggested, _LEAST_WEIGHT * BENDING), _MOST_WEIGHT * BENDING)
+            continue
+        first = _ascent(objective, control, 1, _FIRST_ITERATIONS, told.solver(objective.prior))
+        # Where it leads, noise and prior can be told from each other better than where the coarser level ended.
+        objective.value(first.parameters)
+        told = _told(objective, similarity, first.parameters)
+        objective.prior = told.weighted(objective.prior.length, objective.prior.weight)[1]
+        best = _ascent(objective, first.parameters, 1, _ITERATIONS, told.solver(objective.prior))
+        control = _unfolded(coarse, control, best.parameters)
+        while coarse.x.spacing > grid.x.spacing:
+            coarse, control = coarse.refined(control, similarity.shape)
+        return control, first.iterations + best.iterations
+    similarity.use(grid)
+    best = _ascent(Objective(similarity, Prior(grid, weight), FOLDING, least_count), start, 1, _ITERATIONS)
+    return _unfolded(grid, start, best.parameters), best.iterations
+
+
+def _solvable(grid: Grid, shape: tuple[int, int]) -> list[Grid]:
+    """`grid` and those of twice its spacing, and so on, for which a prior can be found, the coarsest first."""
+    grids = [grid]
+    while min((coarse := Grid.covering(shape, 2 * grids[-1].x.spacing)).shape) >= _LEAST_POINTS:
+        grids.append(coarse)
+    return [coarse for coarse in reversed(grids) if math.prod(coarse.shape) <= _MOST_POINTS]
+
+
+def _told(objective: Objective, similarity: Similarity, control: Control) -> Quadratic:
+    """What images tell of the field near `control`, where the objective was evaluated last."""
+    curvature = similarity.curvature(control)
+    return Quadratic(similarity.grid, control, objective.data_gradient(), curvature, similarity.threads)
+
+
+def _ascent(objective: Objective, start: Control, factor: int, iterations: int, solve: Solver | None = None) -> Optimum:
     return ascend(
         objective,
         start,
+        solve=solve,
         first_step=_FIRST_STEP * factor,
         longest_step=_LONGEST_STEP * factor,
         tolerance=_LAST_STEP * factor,
-        iterations=_ITERATIONS,
+        iterations=iterations,
     )
-
-
-def _bending_for(energy: float) -> float:
-    """The weight of the bending energy for images whose field, found with `BENDING`, has this energy.
-
-    The weight of a prior is the number of parameters that the images determine over twice the energy that they give
-    to them (MacKay 1992); how a plate's modes are spaced makes that number fall with the root of the weight.
-    """
-    return BENDING * min(max(_TYPICAL_ENERGY / max(energy, 1e-12), _LEAST_WEIGHT), _MOST_WEIGHT)
 
 
 def _unfolded(grid: Grid, start: Control, control: Control) -> Control:

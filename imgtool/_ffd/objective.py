@@ -4,6 +4,7 @@ import numpy as np
 
 from .. import _ext, metrics
 from .._spline import Axis, Control, Grid, Table, determinant, fill_field
+from .prior import Prior
 from .similarity import Similarity
 
 
@@ -53,10 +54,10 @@ class Barrier:
 
 
 class Objective:
-    """NMI plus the agreement of structures, less `bending` times the bending energy and `folding` times the barrier."""
+    """NMI plus the agreement of structures, less the energy of the prior and `folding` times the barrier."""
 
-    def __init__(self, similarity: Similarity, bending: float, folding: float, least_count: float) -> None:
-        self._similarity, self.bending, self._folding = similarity, bending, folding
+    def __init__(self, similarity: Similarity, prior: Prior, folding: float, least_count: float) -> None:
+        self._similarity, self.prior, self._folding = similarity, prior, folding
         self._barrier = Barrier(similarity.grid)
         self._least_count = least_count
 
@@ -69,12 +70,15 @@ class Objective:
         if table.sum() <= self._least_count:
             return -np.inf
         nmi, self._slopes = metrics.score(table)
-        energy, self._bending_gradient = self._similarity.grid.bending(control)
-        return nmi + agreement - self.bending * energy - self._folding * folding
+        energy, self._prior_gradient = self.prior.energy(control)
+        return nmi + agreement - energy - self._folding * folding
 
     def gradient(self) -> Control:
         """The derivative of the last `value`, which was finite, with respect to the control points."""
+        return self.data_gradient() - self._prior_gradient
+
+    def data_gradient(self) -> Control:
+        """The part of `gradient` that is not the prior's."""
         out = self._similarity.gradient(self._slopes)
-        out -= self.bending * self._bending_gradient
         out -= self._folding * self._barrier.gradient()
         return out

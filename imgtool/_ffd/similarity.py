@@ -1,7 +1,7 @@
 """How alike two images are under a displacement: NMI, agreement of edges, and what neighbours tell."""
 
 import math
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -14,13 +14,25 @@ from .orientation import orientation
 
 Plane = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
+Places = npt.NDArray[np.float64]
 
 _SLAB_PIXELS = 1 << 15
 # The share of the noise's variance that is added to those of a window of neighbours: measured, see docs/design.md.
 _RIDGE = 0.5
+# So many cells of `Curvature` for each control point along an axis tell products of two basis functions well enough.
+_CELLS = 4
 # Windows of neighbours reach three rows beyond a slab, and begin at even ones.
 _REACH = 4
 _Pulls = tuple[int, Control]
+
+
+class Curvature(NamedTuple):
+    """What a model of the similarity loses with displacements, in cells of a few pixels."""
+
+    rows: Places  # the cells' centres, in pixels of full size
+    columns: Places
+    cells: Matrix  # (3, rows, columns): minus its second derivatives by x twice, by x and y, by y twice
+    pixels: int
 
 
 class Similarity:
@@ -52,16 +64,27 @@ class Similarity:
         self.held = metrics.bin_limits(bins)
         scale = (self.held[1] - self.held[0]) ** 2
         self._noise = _RIDGE * scale * fixed_noise, _RIDGE * scale * moving_noise
-        self.grid, self.bins, self.threads = grid, bins, threads
+        self.bins, self.threads, self._factor = bins, threads, factor
         self._fixed, self._scale = fixed, dtype(self.held[1] - self.held[0])
         self._coefficients = _padded_coefficients(moving, *self.held)
         offset = (factor - 1) / 2
         self._rows, self._columns = (factor * np.arange(size, dtype=np.float64) + offset for size in fixed.shape)
-        self._column_table = grid.x.table(self._columns, 0, dtype)
         # Windows of neighbours begin at every second row, and so do slabs.
         self._slab_rows = max(2, _SLAB_PIXELS // fixed.shape[1] & ~1)
-        self._row_table = grid.y.table(self._rows, 0, dtype)
+        self.use(grid)
         self._to_moving = np.array([[1, 0, -offset], [0, 1, -offset], [0, 0, factor]]) / factor @ matrix
+
+    @property
+    def shape(self) -> tuple[int, int]:
+        """Rows and columns of fixed."""
+        height, width = self._fixed.shape
+        return height, width
+
+    def use(self, grid: Grid) -> None:
+        """Expect control points of this grid from here on."""
+        self.grid = grid
+        self._row_table = grid.y.table(self._rows, 0, self._fixed.dtype)
+        self._column_table = grid.x.table(self._columns, 0, self._fixed.dtype)
 
     def evaluate(self, control: Control) -> tuple[metrics.Table, float]:
         """The joint histogram, whose sum is the number of pixels in the overlap, and the agreement of structures.
@@ -110,6 +133,30 @@ class Similarity:
         parts = run_slabs(work, len(self._fixed), self._slab_rows, self.threads)
         return self._structure_gradient + self._collected(parts)
 
+    def curvature(self, control: Control) -> Curvature:
+        """How the information of neighbours bends around `control`, the relation in every window being what it is."""
+        self._control = control.astype(self._fixed.dtype)
+        (a, b), (c, d) = self._to_moving[:2, :2].tolist()
+        height, width = self.shape
+        side = max(1, int(min(self.grid.x.spacing, self.grid.y.spacing) / (_CELLS * self._factor)))
+        columns = np.arange(0, width, side)
+
+        def work(start: int, stop: int) -> Matrix:
+            first, last = max(start - _REACH, 0), min(stop + _REACH, len(self._fixed))
+            inner = slice(start - first, stop - first)
+            value, slopes = self._sample(self._coefficients, first, self._shift(first, last))
+            fixed, informing, bends = self._binned(self._fixed[first:last]), np.empty_like(value), np.empty_like(value)
+            _ext.window_information(fixed, value, *self._noise, inner.start, inner.stop, informing, bends)
+            (x, y), bends = slopes[:, inner], bends[inner]
+            x, y = a * x + c * y, b * x + d * y
+            cells = np.add.reduceat(np.stack([bends * x * x, bends * x * y, bends * y * y]), columns, axis=2)
+            return np.add.reduceat(cells, np.arange(0, stop - start, side), axis=1, dtype=np.float64)
+
+        slab_rows = max(side, _SLAB_PIXELS // width // side * side)
+        cells = np.concatenate(run_slabs(work, height, slab_rows, self.threads), axis=1)
+        cells /= height * width
+        return Curvature(_means(self._rows, side), _means(self._columns, side), cells, height * width)
+
     def _binned(self, rows: Plane) -> Plane:
         """Rows of the fixed image in bin coordinates."""
         return rows * self._scale + self._scale.dtype.type(self.held[0])
@@ -147,6 +194,12 @@ class Similarity:
         # The chain rule through the matrix commutes with the adjoint of the spline.
         (a, b), (c, d) = self._to_moving[:2, :2].tolist()
         return np.stack([a * out[0] + c * out[1], b * out[0] + d * out[1]])
+
+
+def _means(places: Places, side: int) -> Places:
+    """The centres of cells of so many pixels at these places."""
+    starts = np.arange(0, places.size, side)
+    return np.add.reduceat(places, starts) / np.diff(np.append(starts, places.size))
 
 
 def _padded_coefficients(plane: Plane, low: float, high: float) -> Plane:

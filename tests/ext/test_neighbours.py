@@ -91,6 +91,27 @@ def test_slabs_with_four_rows_around_them_have_the_sum_and_the_slopes_of_the_who
     assert total == pytest.approx(whole, rel=1e-12)
 
 
+def test_curvatures_are_what_slopes_lose_while_the_relation_in_every_window_stays(isa, rng):
+    fixed, warped = pair(rng, (9, 12))
+    noises = 0.01, 0.02
+    expected = np.zeros_like(warped)
+    for top in range(-1, len(fixed) - 1, 2):
+        for left in range(-1, fixed.shape[1] - 1, 2):
+            rows, columns = (
+                slice(max(first, 0), min(first + 4, size)) for first, size in zip((top, left), fixed.shape, strict=True)
+            )
+            f, w = fixed[rows, columns], warped[rows, columns]
+            weights = np.outer(*(WINDOW[p.start - q : p.stop - q] for p, q in ((rows, top), (columns, left))))
+            there = np.isfinite(f) & np.isfinite(w)
+            variances = np.cov(f[there], w[there], aweights=weights[there], ddof=0) + np.diag(noises)
+            square = variances[0, 1] ** 2 / (variances[0, 0] * variances[1, 1])
+            expected[rows, columns] += np.where(there, 4 * weights * square / (variances[1, 1] * (1 - square)), 0)
+    slopes, curvatures = np.full_like(warped, 7), np.full_like(warped, 7)
+    _ext.window_information(fixed, warped, *noises, 0, len(fixed), slopes, curvatures)
+    np.testing.assert_allclose(curvatures, expected, rtol=1e-9, atol=1e-12)
+    np.testing.assert_array_equal(slopes, information(fixed, warped, noises)[1])
+
+
 def test_it_does_not_depend_on_the_gain_and_sign_of_either_image(isa, rng):
     fixed, warped = pair(rng, (20, 20))
     expected, _ = information(fixed, warped, (0.01, 0.02))
