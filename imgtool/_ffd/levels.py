@@ -25,8 +25,10 @@ _LEAST_WEIGHT, _MOST_WEIGHT = 1 / 3, 10.0
 _LEAST_POINTS, _MOST_POINTS = 13, 2000
 # The coarsest level is the last one on which the shorter side of both images has at least this many pixels.
 _COARSEST_SIDE = 40
-# Of the ascent that ends where noise and prior are told from each other for the second time, and of all others.
-_FIRST_ITERATIONS, _ITERATIONS = 5, 100
+# Steps of an ascent, and of those with a model of the curvature until the images are asked again, and after that: what
+# more of them change is far below what noise does.
+_ITERATIONS = 100
+_FIRST_ITERATIONS, _LAST_ITERATIONS = 5, 35
 # Steps, in pixels of the level: where the ascent begins, the longest it may make, and where it ends.
 _FIRST_STEP, _LONGEST_STEP, _LAST_STEP = 0.5, 2.0, 0.02
 # A deformation must not push this share of the overlap that it starts with out of the moving image.
@@ -111,7 +113,7 @@ def _settled(similarity: Similarity, start: Control, least_count: float) -> tupl
         objective.value(first.parameters)
         told = _told(objective, similarity, first.parameters)
         objective.prior = told.weighted(objective.prior.length, objective.prior.weight)[1]
-        best = _ascent(objective, first.parameters, 1, _ITERATIONS, told.solver(objective.prior))
+        best = _ascent(objective, first.parameters, 1, _LAST_ITERATIONS, told.solver(objective.prior))
         control = _unfolded(coarse, control, best.parameters)
         while coarse.x.spacing > grid.x.spacing:
             coarse, control = coarse.refined(control, similarity.shape)

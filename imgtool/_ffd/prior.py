@@ -14,9 +14,9 @@ from .similarity import Curvature
 
 Matrix = npt.NDArray[np.float64]
 
-# The highest order of derivatives in the energy.
-_HIGHEST = 6
-_WIDTH = 2 * _HIGHEST + 1
+# The highest order of derivatives in the energy, and that on grids of more control points: the square of it is what
+# systems of equations cost.
+_HIGHEST, _MANY, _HIGHEST_OF_MANY = 8, 600, 6
 # Lengths that are tried, in spacings of the grid, and the first of them.
 _LENGTHS = (0.0, 0.5, 0.75, 1.0, 1.5, 2.0)
 _FIRST_LENGTH, _FIRST_WEIGHT = 3, 100.0
@@ -24,6 +24,8 @@ _FIRST_LENGTH, _FIRST_WEIGHT = 3, 100.0
 _FACTOR, _MOST_STEPS = 4.0, 6
 # How many independent observations a pixel is worth: measured, see docs/design.md.
 _TRUST = 0.25
+# Images of so many pixels are asked by one thread.
+_LARGE = 1 << 21
 # The standard deviation of a control point about which nothing else is known, in pixels.
 _FREE = 10.0
 
@@ -31,14 +33,15 @@ _FREE = 10.0
 class Prior:
     """`weight` times the energy of a field: its bending energy and, for a `length`, energies of higher orders.
 
-    Summed are 2 length^(2p - 4) / p! times the mean over the cells of |p-th derivatives|^2, from p = 2 to 6. These are
-    the first terms of the power series for noise smoothed by a Gaussian whose standard deviation is `length`, in
-    pixels; what is constant or linear is free. Derivatives above the second are differences of control points, as in
-    P-splines (Eilers & Marx 1996).
+    Summed are 2 length^(2p - 4) / p! times the mean over the cells of |p-th derivatives|^2, from p = 2 to 8, on large
+    grids to 6. These are the first terms of the power series for noise smoothed by a Gaussian whose standard deviation
+    is `length`, in pixels; what is constant or linear is free. Derivatives above the second are differences of control
+    points, as in P-splines (Eilers & Marx 1996).
     """
 
     def __init__(self, grid: Grid, weight: float, length: float = 0.0) -> None:
         self.grid, self.weight, self.length = grid, weight, length
+        self._highest = _HIGHEST if math.prod(grid.shape) <= _MANY else _HIGHEST_OF_MANY
 
     def energy(self, control: Control) -> tuple[float, Control]:
         """`weight` times the energy, and its gradient."""
@@ -51,7 +54,7 @@ class Prior:
 
     @cached_property
     def _higher(self) -> list[tuple[float, Matrix, Matrix]]:
-        return self._terms(3, _HIGHEST if self.length else 2)
+        return self._terms(3, self._highest if self.length else 2)
 
     def _terms(self, first: int, last: int) -> list[tuple[float, Matrix, Matrix]]:
         """The energies of these orders as a sum of share * control . (down @ control @ across)."""
@@ -66,10 +69,11 @@ class Prior:
         ]
 
     def stencil(self) -> Matrix:
-        """[row, column, 6 + rows down, 6 + columns right]: the products of a component's energy for `weight` 1."""
-        shares, down, across = zip(*self._terms(2, _HIGHEST if self.length else 2), strict=True)
-        rows = np.stack([share * _diagonals(matrix) for share, matrix in zip(shares, down, strict=True)])
-        columns = np.stack([_diagonals(matrix) for matrix in across])
+        """[row, column, reach + rows down, reach + columns right]: products of a component's energy for `weight` 1."""
+        shares, down, across = zip(*self._terms(2, self._highest if self.length else 2), strict=True)
+        reach = self._highest
+        rows = np.stack([share * _diagonals(matrix, reach) for share, matrix in zip(shares, down, strict=True)])
+        columns = np.stack([_diagonals(matrix, reach) for matrix in across])
         return np.tensordot(rows, columns, axes=(0, 0)).transpose(0, 2, 1, 3)
 
 
@@ -87,9 +91,10 @@ def _gram(axis: Axis, order: int) -> Matrix:
     return out / axis.length
 
 
-def _diagonals(matrix: Matrix) -> Matrix:
-    """[i, 6 + k]: the elements [i, i + k] of a square matrix, 0 beyond it."""
-    windows = np.lib.stride_tricks.sliding_window_view(np.pad(matrix, ((0, 0), (_HIGHEST, _HIGHEST))), _WIDTH, axis=1)
+def _diagonals(matrix: Matrix, reach: int) -> Matrix:
+    """[i, reach + k]: the elements [i, i + k] of a square matrix, 0 beyond it."""
+    padded = np.pad(matrix, ((0, 0), (reach, reach)))
+    windows = np.lib.stride_tricks.sliding_window_view(padded, 2 * reach + 1, axis=1)
     return windows[np.arange(len(matrix)), np.arange(len(matrix))]
 
 
@@ -101,7 +106,9 @@ class Quadratic:
     """
 
     def __init__(self, grid: Grid, control: Control, gradient: Control, curvature: Curvature, threads: int) -> None:
-        self.grid, self._control, self._gradient, self._threads = grid, control, gradient, threads
+        self.grid, self._control, self._gradient = grid, control, gradient
+        # Each has a matrix of its own; large images need the memory, and are climbed for longer than they are asked.
+        self._threads = threads if curvature.pixels < _LARGE else 1
         self._swapped = grid.shape[1] > grid.shape[0]
         self._observations = _TRUST * curvature.pixels
         self._ridge = 1 / (self._observations * _FREE**2)
@@ -217,7 +224,8 @@ def _banded(parts: Sequence[tuple[Matrix, int, int]], ridge: float, components: 
     and of `ridge` on the diagonal.
     """
     rows, columns = parts[0][0].shape[:2]
-    out = np.zeros((rows, columns, components, components * (_HIGHEST * (columns + 1) + 1)))
+    furthest = max(stencil.shape[2] // 2 for stencil, _, _ in parts)
+    out = np.zeros((rows, columns, components, components * (furthest * (columns + 1) + 1)))
     out[..., 0] = ridge
     for stencil, first, second in parts:
         reach = stencil.shape[2] // 2
