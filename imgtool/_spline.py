@@ -72,6 +72,13 @@ class Axis:
         _ext.spline_axis(positions, self.origin, self.spacing, self.cells, order, *table)
         return table
 
+    def basis(self, positions: Positions) -> npt.NDArray[np.float64]:
+        """The table of values at `positions` as a matrix, (positions, points)."""
+        table, out = self.table(positions), np.zeros((positions.size, self.points))
+        for k in range(4):
+            out[np.arange(positions.size), table.first + k] = table.weights[k]
+        return out
+
     def halved(self, size: int) -> "Axis":
         """The axis of half the spacing that covers `size` pixels."""
         axis = Axis(self.origin, self.spacing / 2, 2 * self.cells)
@@ -171,16 +178,11 @@ class Grid:
 def _projection(old: Axis, new: Axis) -> npt.NDArray[np.float64]:
     """The control points of `new` as the least squares solution of those of `old`, (new points, old points)."""
     places = old.origin + (np.arange(4 * old.cells) + 0.5) * old.spacing / 4
-    was, now = (np.zeros((places.size, axis.points)) for axis in (old, new))
-    for axis, weights in ((old, was), (new, now)):
-        table = axis.table(places)
-        for k in range(4):
-            weights[np.arange(places.size), table.first + k] = table.weights[k]
     # Control points that hardly reach the old cells go on as the ones beside them do.
     smooth = 1e-3 * np.diff(np.eye(new.points), 3, axis=0)
-    return np.linalg.lstsq(np.vstack([now, smooth]), np.vstack([was, np.zeros((len(smooth), old.points))]), rcond=None)[
-        0
-    ]
+    wanted = np.vstack([old.basis(places), np.zeros((len(smooth), old.points))])
+    solution, *_ = np.linalg.lstsq(np.vstack([new.basis(places), smooth]), wanted, rcond=None)
+    return np.asarray(solution)
 
 
 def determinant(along_x: Array, along_y: Array) -> Array:

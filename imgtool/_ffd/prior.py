@@ -41,7 +41,7 @@ class Prior:
 
     def __init__(self, grid: Grid, weight: float, length: float = 0.0) -> None:
         self.grid, self.weight, self.length = grid, weight, length
-        self._highest = _HIGHEST if math.prod(grid.shape) <= _MANY else _HIGHEST_OF_MANY
+        self._highest = 2 if length == 0 else _HIGHEST if math.prod(grid.shape) <= _MANY else _HIGHEST_OF_MANY
 
     def energy(self, control: Control) -> tuple[float, Control]:
         """`weight` times the energy, and its gradient."""
@@ -54,24 +54,25 @@ class Prior:
 
     @cached_property
     def _higher(self) -> list[tuple[float, Matrix, Matrix]]:
-        return self._terms(3, self._highest if self.length else 2)
+        return self._terms(3)
 
-    def _terms(self, first: int, last: int) -> list[tuple[float, Matrix, Matrix]]:
-        """The energies of these orders as a sum of share * control . (down @ control @ across)."""
+    def _terms(self, first: int) -> list[tuple[float, Matrix, Matrix]]:
+        """The energies from this order on as a sum of share * control . (down @ control @ across)."""
         return [
             (
                 2 * self.length ** (2 * order - 4) / math.factorial(order) * math.comb(order, k),
                 _gram(self.grid.y, order - k),
                 _gram(self.grid.x, k),
             )
-            for order in range(first, last + 1)
+            for order in range(first, self._highest + 1)
             for k in range(order + 1)
         ]
 
     def stencil(self) -> Matrix:
         """[row, column, reach + rows down, reach + columns right]: products of a component's energy for `weight` 1."""
-        shares, down, across = zip(*self._terms(2, self._highest if self.length else 2), strict=True)
-        reach = self._highest
+        shares, down, across = zip(*self._terms(2), strict=True)
+        # That of the basis functions themselves at least.
+        reach = max(3, self._highest)
         rows = np.stack([share * _diagonals(matrix, reach) for share, matrix in zip(shares, down, strict=True)])
         columns = np.stack([_diagonals(matrix, reach) for matrix in across])
         return np.tensordot(rows, columns, axes=(0, 0)).transpose(0, 2, 1, 3)
@@ -122,7 +123,7 @@ class Quadratic:
 
     def solver(self, prior: Prior) -> Callable[[Control], Control]:
         """The product of a gradient with the inverse of the curvature that images and prior have together."""
-        factor, _ = self._factor(prior.weight, self._ordered(prior.stencil()))
+        factor, _ = self._factor(2 * prior.weight * self._ordered(prior.stencil()))
 
         def solve(gradient: Control) -> Control:
             vector = self._vector(gradient)
@@ -178,19 +179,18 @@ class Quadratic:
 
     def _evidence(self, weight: float, stiffness: Matrix, energy: float, product: Control) -> float:
         """The logarithm of the images' probability (Laplace's approximation), but for what all priors share."""
-        residual = self._vector(self._gradient - weight * product)
-        factor, volume = self._factor(weight, stiffness)
+        residual, stiffness = self._vector(self._gradient - weight * product), 2 * weight * stiffness
+        factor, volume = self._factor(stiffness)
         step = residual.copy()
         _ext.banded_solve(factor, step)
-        alone = _banded(((2 * weight * stiffness, 0, 0),), self._ridge, 1)
+        alone = _banded(((stiffness, 0, 0),), self._ridge, 1)
         gain = float((residual * step).sum()) / 2 - weight * energy
         value = self._observations * gain + _ext.banded_cholesky(alone) - volume / 2
         # Where rounding makes a matrix lose its definiteness, nothing is known.
         return value if np.isfinite(value) else -np.inf
 
-    def _factor(self, weight: float, stiffness: Matrix) -> tuple[Matrix, float]:
-        """The factorised sum of both curvatures, and the logarithm of its determinant."""
-        stiffness = 2 * weight * stiffness
+    def _factor(self, stiffness: Matrix) -> tuple[Matrix, float]:
+        """The factorised sum of the images' curvature and a prior's, and the logarithm of its determinant."""
         matrix = _banded((*self._curvature, (stiffness, 0, 0), (stiffness, 1, 1)), self._ridge, 2)
         return matrix, _ext.banded_cholesky(matrix)
 
@@ -210,10 +210,7 @@ class Quadratic:
 
 def _products(axis: Axis, positions: npt.NDArray[np.float64]) -> Matrix:
     """[3 + k, i, n]: the weight of control point i at position n times that of control point i + k."""
-    table = axis.table(positions)
-    weights = np.zeros((axis.points + 6, positions.size))
-    for k in range(4):
-        weights[3 + table.first + k, np.arange(positions.size)] = table.weights[k]
+    weights = np.pad(axis.basis(positions).T, ((3, 3), (0, 0)))
     return np.stack([weights[3:-3] * weights[k : k + axis.points] for k in range(7)])
 
 

@@ -8,13 +8,12 @@ import numpy.typing as npt
 
 from .. import _ext, metrics
 from .._slabs import run_slabs
-from .._spline import Control, Grid, fill_field
+from .._spline import Control, Grid, Positions, fill_field
 from .noise import noise_variance, quieted
 from .orientation import orientation
 
 Plane = npt.NDArray[np.floating[Any]]
 Matrix = npt.NDArray[np.float64]
-Places = npt.NDArray[np.float64]
 
 _SLAB_PIXELS = 1 << 15
 # The share of the noise's variance that is added to those of a window of neighbours: measured, see docs/design.md.
@@ -29,8 +28,8 @@ _Pulls = tuple[int, Control]
 class Curvature(NamedTuple):
     """What a model of the similarity loses with displacements, in cells of a few pixels."""
 
-    rows: Places  # the cells' centres, in pixels of full size
-    columns: Places
+    rows: Positions  # the cells' centres, in pixels of full size
+    columns: Positions
     cells: Matrix  # (3, rows, columns): minus its second derivatives by x twice, by x and y, by y twice
     pixels: int
 
@@ -95,14 +94,11 @@ class Similarity:
         self._control = control.astype(self._fixed.dtype)
 
         def work(start: int, stop: int) -> tuple[metrics.Table, float, _Pulls]:
-            first, last = max(start - _REACH, 0), min(stop + _REACH, len(self._fixed))
-            inner = slice(start - first, stop - first)
-            shift = self._shift(first, last)
-            value, slopes = self._sample(self._coefficients, first, shift)
+            inner, fixed, shift, value, slopes = self._around(start, stop)
+            informing = np.empty_like(value)
+            agreement = _ext.window_information(fixed, value, *self._noise, inner.start, inner.stop, informing)
             quiet, table = self._binned(self._quiet[start:stop]).reshape(-1), np.zeros((self.bins, self.bins))
             _ext.joint_histogram(quiet, value[inner].reshape(-1), table, 0, quiet.size)
-            fixed, informing = self._binned(self._fixed[first:last]), np.empty_like(value)
-            agreement = _ext.window_information(fixed, value, *self._noise, inner.start, inner.stop, informing)
             forces = slopes[:, inner] * informing[inner]
             for directions, turned in zip(self._directions[:, start:stop], self._turned, strict=True):
                 value, slopes = self._sample(turned, start, shift[:, inner])
@@ -142,10 +138,8 @@ class Similarity:
         columns = np.arange(0, width, side)
 
         def work(start: int, stop: int) -> Matrix:
-            first, last = max(start - _REACH, 0), min(stop + _REACH, len(self._fixed))
-            inner = slice(start - first, stop - first)
-            value, slopes = self._sample(self._coefficients, first, self._shift(first, last))
-            fixed, informing, bends = self._binned(self._fixed[first:last]), np.empty_like(value), np.empty_like(value)
+            inner, fixed, _, value, slopes = self._around(start, stop)
+            informing, bends = np.empty_like(value), np.empty_like(value)
             _ext.window_information(fixed, value, *self._noise, inner.start, inner.stop, informing, bends)
             (x, y), bends = slopes[:, inner], bends[inner]
             x, y = a * x + c * y, b * x + d * y
@@ -156,6 +150,17 @@ class Similarity:
         cells = np.concatenate(run_slabs(work, height, slab_rows, self.threads), axis=1)
         cells /= height * width
         return Curvature(_means(self._rows, side), _means(self._columns, side), cells, height * width)
+
+    def _around(self, start: int, stop: int) -> tuple[slice, Plane, Plane, Plane, Plane]:
+        """A slab of rows and those that its windows of neighbours reach.
+
+        These are the slab's place among them, and of them all: fixed in bin coordinates, the displacement, moving's
+        values and its slopes.
+        """
+        first, last = max(start - _REACH, 0), min(stop + _REACH, len(self._fixed))
+        shift = self._shift(first, last)
+        value, slopes = self._sample(self._coefficients, first, shift)
+        return slice(start - first, stop - first), self._binned(self._fixed[first:last]), shift, value, slopes
 
     def _binned(self, rows: Plane) -> Plane:
         """Rows of the fixed image in bin coordinates."""
@@ -196,7 +201,7 @@ class Similarity:
         return np.stack([a * out[0] + c * out[1], b * out[0] + d * out[1]])
 
 
-def _means(places: Places, side: int) -> Places:
+def _means(places: Positions, side: int) -> Positions:
     """The centres of cells of so many pixels at these places."""
     starts = np.arange(0, places.size, side)
     return np.add.reduceat(places, starts) / np.diff(np.append(starts, places.size))
